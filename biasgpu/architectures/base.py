@@ -1,0 +1,99 @@
+"""An architecture: hidden layers, a head, and the name and options it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from biasgpu.errors import UsageError, unknown
+from biasgpu.layers import BIASES, Bias, Dense, Flatten, Layer, Linear, Shape, layer_from_config
+
+Head = Literal["logits", "one-logit"]
+HEADS = ("logits", "one-logit")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A list of layers, without the output layer, which depends on the number of classes.
+
+    Args:
+        name: what to call it in files and figures.
+        layers: the hidden layers, from input to output.
+        head: `"logits"` for one output unit a class, `"one-logit"` for a single output whose sign
+            decides between two classes.
+        bias: whether the output layer's biases are zero or drawn from the prior.
+        options: what the layers were made from (width, depth); for figures and error messages.
+
+    Example:
+        >>> net = Architecture("tiny", [Flatten(), Dense(8), ReLU()])
+    """
+
+    name: str
+    layers: Sequence[Layer]
+    head: Head = "logits"
+    bias: Bias = "zero"
+    options: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if self.head not in HEADS:
+            raise unknown("head", str(self.head), HEADS)
+        if self.bias not in BIASES:
+            raise unknown("bias", str(self.bias), BIASES)
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise UsageError(
+                    f"{self.name}: {layer!r} is not a layer.",
+                    fix="use biasgpu.layers: Dense, Conv2d, MaxPool2d, ReLU, Flatten.",
+                )
+
+    def resolve(self, shape: Shape, n_classes: int) -> tuple[Layer, ...]:
+        """All layers for inputs of `shape`, with the output layer at the end.
+
+        Raises:
+            UsageError: a layer does not fit, or the head does not suit the number of classes.
+        """
+        if n_classes < 2:
+            raise UsageError(f"{n_classes} classes; a task needs at least two.")
+        if self.head == "one-logit" and n_classes != 2:
+            raise UsageError(
+                f"a one-logit head tells two classes apart; the task has {n_classes}.",
+                fix="use head='logits' (--head logits).",
+            )
+        outputs = 1 if self.head == "one-logit" else n_classes
+        current = shape
+        for layer in self.layers:
+            current = layer.out_shape(current)
+        flatten = () if len(current) == 1 else (Flatten(),)
+        return (*self.layers, *flatten, Dense(outputs, self.bias))
+
+    def to_config(self) -> dict[str, Any]:
+        """A JSON-able description from which `from_config` rebuilds the architecture."""
+        return {
+            "name": self.name,
+            "options": self.options,
+            "head": self.head,
+            "bias": self.bias,
+            "layers": [layer.to_config() for layer in self.layers],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Architecture:
+        """The architecture that `to_config` described."""
+        return cls(
+            name=str(config["name"]),
+            layers=[layer_from_config(layer) for layer in config["layers"]],
+            head=config["head"],
+            bias=config["bias"],
+            options=dict(config.get("options", {})),
+        )
+
+    @property
+    def depth(self) -> int:
+        """The number of layers with parameters, the output layer not counted."""
+        return sum(isinstance(layer, Linear) for layer in self.layers)
+
+    def __str__(self) -> str:
+        options = " ".join(f"{key} {value}" for key, value in self.options.items())
+        return f"{self.name} {options}".strip()

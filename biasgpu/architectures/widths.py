@@ -1,0 +1,76 @@
+"""Width factors: "2/6" or a list, one for each hidden layer, kept exact as fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from biasgpu.errors import UsageError
+
+WidthLike = str | int | float | Fraction
+Width = WidthLike | Sequence[WidthLike]
+
+
+def width_factors(width: Width, n_layers: int) -> tuple[Fraction, ...]:
+    """One exact width factor for each hidden layer.
+
+    Args:
+        width: a factor ("2/6", 1, 0.5) for all layers, or one for each (a sequence, or a string
+        with
+            commas: "1/6,1/6,1/24,1/24").
+        n_layers: how many hidden layers there are.
+
+    Raises:
+        UsageError: not a positive fraction, or the wrong number of them.
+    """
+    if isinstance(width, str):
+        parts: Sequence[WidthLike] = [part.strip() for part in width.split(",")]
+    elif isinstance(width, Sequence):
+        parts = width
+    else:
+        parts = [width]
+    factors = tuple(_fraction(part) for part in parts)
+    if len(factors) == 1:
+        return factors * n_layers
+    if len(factors) != n_layers:
+        raise UsageError(
+            f"{len(factors)} width factors for {n_layers} hidden layers.",
+            fix=f"give one factor, or {n_layers} of them (--width 1/6,1/6,1/24,1/24).",
+        )
+    return factors
+
+
+def units(base: int, factor: Fraction) -> int:
+    """`int(base * factor)`, as the published code rounds, computed exactly.
+
+    Raises:
+        UsageError: no unit would be left.
+    """
+    count = int(base * factor)
+    if count < 1:
+        raise UsageError(
+            f"width {factor} leaves a layer of {base} units with none.",
+            why=f"a layer has int({base} * width) units.",
+            fix=f"use a width factor of at least 1/{base} for that layer.",
+        )
+    return count
+
+
+def width_label(factors: Sequence[Fraction]) -> str:
+    """`"1/3"`, or the factors with commas where layers differ."""
+    distinct = factors[:1] if len(set(factors)) == 1 else factors
+    return ",".join(str(factor) for factor in distinct)
+
+
+def _fraction(part: WidthLike) -> Fraction:
+    try:
+        factor = Fraction(part).limit_denominator(10**6)
+    except (ValueError, ZeroDivisionError, TypeError, OverflowError):
+        factor = Fraction(0)
+    if factor <= 0:
+        raise UsageError(
+            f"width is {str(part)!r}; it must be a positive fraction.",
+            why="width scales the published number of units of each layer.",
+            fix="for example width='2/6' (--width 2/6).",
+        )
+    return factor

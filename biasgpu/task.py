@@ -1,0 +1,169 @@
+"""A task: training samples in a fixed order, a test set, and how both were chosen."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from biasgpu.errors import ImpossibleTaskError, UsageError
+from biasgpu.layers import Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A training set of N labelled inputs and its test set.
+
+    The training samples are in a fixed order with the classes alternating, so that the first N form
+    a balanced task for every N that the number of classes divides.
+
+    Args:
+        name: the data set's name, or the user's.
+        x_train: float32 `(n_train, *shape)`, normalised as the network sees it.
+        y_train: int64 `(n_train,)`, labels 0 to K - 1.
+        x_test: float32 `(n_test, *shape)`.
+        y_test: int64 `(n_test,)`.
+        class_names: what the labels stand for.
+        config: the arguments from which `biasgpu.task` makes this task again (JSON-able).
+        sources: where the data came from: file names, checksums, licence (JSON-able).
+
+    Raises:
+        UsageError: shapes, types or labels that do not fit together, or values that are not finite.
+        ImpossibleTaskError: the same training input under two labels.
+    """
+
+    name: str
+    x_train: npt.NDArray[np.float32]
+    y_train: npt.NDArray[np.int64]
+    x_test: npt.NDArray[np.float32]
+    y_test: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    config: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for part, inputs, labels in (
+            ("training", "x_train", "y_train"),
+            ("test", "x_test", "y_test"),
+        ):
+            x = _as_float32(getattr(self, inputs), f"{part} inputs ({inputs})")
+            y = _as_labels(getattr(self, labels), f"{part} labels ({labels})")
+            if len(x) != len(y):
+                raise UsageError(f"{len(x)} {part} inputs but {len(y)} {part} labels.")
+            if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(self.class_names):
+                raise UsageError(
+                    f"{part} labels run from {y.min()} to {y.max()}.",
+                    why=f"with {len(self.class_names)} classes, labels are 0 to "
+                    f"{len(self.class_names) - 1}.",
+                )
+            object.__setattr__(self, inputs, x)
+            object.__setattr__(self, labels, y)
+        if len(self.class_names) < 2:
+            raise UsageError("a task needs at least two classes.")
+        if not len(self.x_train):
+            raise UsageError("the task has no training samples.")
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            raise UsageError(
+                f"training inputs have shape {self.x_train.shape[1:]}, "
+                f"test inputs {self.x_test.shape[1:]}."
+            )
+        check_possible(self.x_train, self.y_train)
+
+    @property
+    def n_train(self) -> int:
+        """The number of training samples."""
+        return len(self.y_train)
+
+    @property
+    def n_test(self) -> int:
+        """The number of test samples."""
+        return len(self.y_test)
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes K."""
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of one input: `(channels, height, width)` or `(features,)`."""
+        return self.x_train.shape[1:]
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 (hex) over the arrays, with their shapes: equal data, equal checksum."""
+        digest = hashlib.sha256()
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
+            little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+            digest.update(f"{little.dtype.str}{little.shape}".encode())
+            digest.update(little.tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        classes = " vs ".join(self.class_names)
+        return f"Task({self.name} {classes}, n_train={self.n_train}, n_test={self.n_test})"
+
+
+def check_possible(x: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> None:
+    """Refuse a training set that holds one input under two labels.
+
+    Args:
+        x: `(N, ...)` inputs.
+        y: `(N,)` labels.
+
+    Raises:
+        ImpossibleTaskError: names the two samples.
+    """
+    seen: dict[bytes, int] = {}
+    for position, row in enumerate(x.reshape(len(x), -1)):
+        # + 0.0 turns -0.0 into 0.0: equal inputs, equal bytes.
+        first = seen.setdefault((row + np.float32(0)).tobytes(), position)
+        if y[first] != y[position]:
+            raise ImpossibleTaskError(
+                f"no network can fit this task: training samples {first} and {position} are the "
+                f"same input with the labels {y[first]} and {y[position]}.",
+                why="a network gives one input one label.",
+                fix=f"remove one of them, or use n_train <= {position} (--n-train).",
+            )
+
+
+def _as_float32(values: Any, what: str) -> npt.NDArray[np.float32]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise UsageError(f"{what} have dtype {array.dtype}; they must be numbers.")
+    if array.ndim < 2:
+        raise UsageError(
+            f"{what} have shape {array.shape}; the first axis counts samples, and each sample has "
+            "at least one axis.",
+            fix="for scalar inputs use x.reshape(-1, 1).",
+        )
+    if array[:1].size == 0 and len(array):
+        raise UsageError(f"{what} have shape {array.shape}: no features.")
+    with np.errstate(over="ignore"):
+        result = np.ascontiguousarray(array, dtype=np.float32)
+    bad = ~np.isfinite(result).all(axis=tuple(range(1, result.ndim)))
+    if bad.any():
+        raise UsageError(
+            f"{what}: sample {int(np.argmax(bad))} holds a value that is infinite or not a number "
+            f"({int(bad.sum())} such samples).",
+            fix="remove or repair these samples.",
+        )
+    return result
+
+
+def _as_labels(values: Any, what: str) -> npt.NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise UsageError(
+            f"{what} have shape {array.shape}; they must be one whole number a sample."
+        )
+    labels = array.astype(np.int64) if array.dtype.kind in "iub" else None
+    if labels is None and array.dtype.kind == "f" and np.isfinite(array).all():
+        labels = array.astype(np.int64)
+    if labels is None or not np.array_equal(labels, array):
+        raise UsageError(f"{what} are of dtype {array.dtype}; they must be whole numbers.")
+    return labels
