@@ -1,0 +1,102 @@
+"""Engines by name. Each is imported only when it is made: they bring large packages with them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+import numpy.typing as npt
+
+from biasgpu.engines.base import BORDERLINE, MAX_TRAIN, Engine, Prefixes
+from biasgpu.ensemble import Ensemble
+from biasgpu.errors import UsageError, needs_extra, unknown
+
+NAMES = ("reference", "torch", "cpu")
+AUTO = "auto"
+PACKAGE = {"reference": "numpy", "torch": "torch", "cpu": "numba"}  # what each one computes with
+
+
+def available() -> dict[str, str | None]:
+    """For each engine None if it can be made here, else why not. Imports none of them."""
+    return {
+        name: None if find_spec(package) else f"{package} is not installed"
+        for name, package in PACKAGE.items()
+    }
+
+
+def make(
+    name: str,
+    ensemble: Ensemble,
+    x_train: npt.NDArray[np.float32],
+    y_train: npt.NDArray[np.int64],
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Engine:
+    """An engine for one ensemble and training set.
+
+    Args:
+        name: "reference", "torch", "cpu", or "auto": "torch" for a device that is not the CPU, else
+            the first of "cpu", "torch", "reference" that is installed and takes the ensemble.
+        ensemble: which networks.
+        x_train: float32 `(n_train, *shape)`.
+        y_train: int64 `(n_train,)`.
+        device: "cpu", "cuda", "cuda:1"; None lets the engine choose.
+        threads: CPU threads; None takes all.
+
+    Raises:
+        UsageError: an unknown name, an ensemble or device the engine does not take, fewer than one
+            thread, or more training samples than a prefix can count.
+        ResourceError: the engine's package or device is missing.
+    """
+    if name not in (AUTO, *NAMES):
+        raise unknown("engine", name, (AUTO, *NAMES))
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}; it must be 1 or more.")
+    if len(y_train) > MAX_TRAIN:
+        raise UsageError(f"n_train is {len(y_train)}; engines count up to {MAX_TRAIN} samples.")
+    x_train = np.ascontiguousarray(x_train, dtype=np.float32)
+    y_train = np.ascontiguousarray(y_train, dtype=np.int64)
+    on_cpu = device in (None, "cpu")
+    if name == AUTO:
+        name = _choose(ensemble) if on_cpu else "torch"
+        # Nobody asked for a GPU: PyTorch stands in for the compiled engine here.
+        device = device or "cpu"
+    elif name != "torch" and not on_cpu:
+        raise UsageError(
+            f"the {name} engine computes on the CPU, not on {device}.",
+            fix="engine='torch' (--engine torch).",
+        )
+    if name == "reference":
+        from biasgpu.engines.reference import ReferenceEngine
+
+        return ReferenceEngine(ensemble, x_train, y_train)
+    reason = available()[name]
+    if reason:
+        raise needs_extra(PACKAGE[name], f"the {name} engine")
+    if name == "torch":
+        from biasgpu.engines.torch_engine import TorchEngine
+
+        return TorchEngine(ensemble, x_train, y_train, device=device, threads=threads)
+    from biasgpu.engines.cpu.engine import CpuEngine
+
+    refusal = CpuEngine.supports(ensemble)
+    if refusal:
+        raise UsageError(
+            f"the cpu engine does not take this ensemble: {refusal}.",
+            fix="engine='torch' (--engine torch), or engine='auto'.",
+        )
+    return CpuEngine(ensemble, x_train, y_train, threads=threads)
+
+
+def _choose(ensemble: Ensemble) -> str:
+    reasons = available()
+    if reasons["cpu"] is None:
+        from biasgpu.engines.cpu.engine import CpuEngine
+
+        if CpuEngine.supports(ensemble) is None:
+            return "cpu"
+    return "torch" if reasons["torch"] is None else "reference"
+
+
+__all__ = ["AUTO", "BORDERLINE", "MAX_TRAIN", "NAMES", "Engine", "Prefixes", "available", "make"]

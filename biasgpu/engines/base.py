@@ -1,0 +1,65 @@
+"""What an engine is: a way to screen draws of one ensemble on one training set.
+
+An engine answers, for every draw of a range, how many of the first training samples some
+arrangement of it classifies, or says that it cannot tell (the draw is *borderline*: a decision lay
+within the margin of its rounding). It must never be wrong: a prefix it states is the law's. What is
+borderline goes to the law. Nothing else depends on the engine.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from biasgpu.ensemble import Ensemble
+
+BORDERLINE = 0xFFFF  # in place of a prefix: the engine cannot tell
+MAX_TRAIN = 0xFFFE  # training samples a prefix can count
+
+Prefixes = npt.NDArray[np.uint16]
+
+
+class Engine(ABC):
+    """A screen for one ensemble and training set.
+
+    Args:
+        ensemble: which networks.
+        x_train: float32 `(n_train, *shape)`.
+        y_train: int64 `(n_train,)`.
+
+    Attributes:
+        name: "reference", "torch", "cpu".
+        device: where it computes: "cpu", "cuda:0".
+    """
+
+    name: ClassVar[str]
+    device: str = "cpu"
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        x_train: npt.NDArray[np.float32],
+        y_train: npt.NDArray[np.int64],
+    ) -> None:
+        self.ensemble = ensemble
+        self.x_train = x_train
+        self.y_train = y_train
+
+    @abstractmethod
+    def screen(self, first_draw: int, n_draws: int) -> Prefixes:
+        """The prefix of each draw in `[first_draw, first_draw + n_draws)`.
+
+        Returns:
+            uint16 `(n_draws,)`: a prefix, exact, or `BORDERLINE`.
+        """
+
+    @property
+    def granularity(self) -> int:
+        """The engine works best on multiples of so many draws."""
+        return 1
+
+    def close(self) -> None:  # noqa: B027 (most engines hold nothing)
+        """Give back threads and memory."""

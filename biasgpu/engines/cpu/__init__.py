@@ -1,0 +1,1 @@
+"""The compiled CPU engine: numba, one candidate in every SIMD lane."""

@@ -1,0 +1,148 @@
+"""Dense layers in SIMD lanes: four output units by two samples at a time.
+
+Sums run as the law prescribes: 16 terms, then the runs' sums, then the bias.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from biasgpu.engines.cpu.program import (
+    BLOCKS,
+    COLUMNS,
+    FIRST_BLOCK,
+    INPUTS,
+    RELU_AFTER,
+    SCALE,
+    SLOT_STEP,
+    UNITS,
+)
+from biasgpu.engines.cpu.quads import (
+    add4,
+    bottom4,
+    keep4,
+    load4,
+    low4,
+    madd4,
+    max4,
+    narrow4,
+    own,
+    relu4,
+    shared,
+    top4,
+    zero4,
+)
+from biasgpu.engines.cpu.ranges import note_range, raise_ceiling, unit_bounds
+from biasgpu.engines.cpu.simd import load_splat_wide, maximum, splat_like, widen
+from biasgpu.engines.cpu.weights import draw_units, lanes, screening
+from biasgpu.reference import RUN_LENGTH
+
+
+def _make_sums(fetch: Any) -> Any:
+    @njit(forceinline=True)
+    def sums(x: Any, a: int, b: int, n: int, w: Any, slots: Any) -> Any:
+        """The sums of four units over the inputs from `a` and `b` on, as the law orders them."""
+        total_a, total_b = zero4(w), zero4(w)
+        for start in range(0, n, RUN_LENGTH):
+            part_a, part_b = zero4(w), zero4(w)
+            for k in range(start, min(start + RUN_LENGTH, n)):
+                four = load4(w, slots, k)
+                part_a = madd4(four, fetch(w, x, a + k), part_a)
+                part_b = madd4(four, fetch(w, x, b + k), part_b)
+            total_a, total_b = add4(total_a, part_a), add4(total_b, part_b)
+        return total_a, total_b
+
+    return sums
+
+
+@njit(forceinline=True)
+def _wide_sums(x: Any, a: int, b: int, n: int, w: Any, slots: Any) -> Any:
+    """The same in float64, for screening's first layer: inputs `x` are float64, any order will do.
+
+    Most of a network's rounding error starts in its first layer, from where every later layer makes
+    it grow. Sixteen float64 lanes cost two instructions each, little beside making the weights.
+    """
+    zero = widen(zero4(w)[0])
+    sum_a, sum_b = (zero, zero, zero, zero), (zero, zero, zero, zero)
+    for k in range(n):
+        four = load4(w, slots, k)
+        wide = (widen(four[0]), widen(four[1]), widen(four[2]), widen(four[3]))
+        sum_a = madd4(wide, load_splat_wide(w, x, a + k), sum_a)
+        sum_b = madd4(wide, load_splat_wide(w, x, b + k), sum_b)
+    return narrow4(sum_a), narrow4(sum_b)
+
+
+def _make_dense(sums: Any) -> Any:
+    @njit
+    def dense(
+        x: Any,
+        y: Any,
+        w: Any,
+        names: Any,
+        seed: Any,
+        op: Any,
+        constants: Any,
+        family: int,
+        n_samples: int,
+        bounds: Any,
+        ranges: Any,
+        ceilings: Any,
+    ) -> Any:
+        """One dense layer for all lanes.
+
+        Args (in numba):
+            x, y: inputs and outputs, `[sample, unit, lane]` (shared inputs have no lanes). w:
+            buffer for weights, of the dtype that says how many lanes there are. bounds: the error
+            bound of each group of inputs, times its share in a unit's (forward.py). ranges:
+            receives each unit's error bound and largest magnitude. ceilings: per sample, what the
+            law's pre-activations may reach.
+
+        Returns:
+            The largest error bound of a unit.
+        """
+        width = lanes(w)
+        n_in, units, columns, blocks = op[INPUTS], op[UNITS], op[COLUMNS], op[BLOCKS]
+        worst = splat_like(w, w.dtype.type(0.0))
+        stride = columns + (-columns) % SLOT_STEP
+        for first in range(0, units, 4):
+            # The last four may be fewer: the slots then repeat the last unit, and so do the stores.
+            last = min(first + 3, units - 1)
+            block = op[FIRST_BLOCK] + first * blocks
+            draw_units(
+                w, stride, names, block, blocks, last - first + 1, family, constants[SCALE], seed
+            )
+            s1, s2, s3 = min(1, last - first), min(2, last - first), last - first
+            slots = (0, s1 * stride, s2 * stride, s3 * stride)
+            top, bottom, errors = low4(w), low4(w), zero4(w)
+            if screening(w):
+                errors = unit_bounds(w, slots, op, constants, bounds)
+                worst = maximum(worst, max4(errors))
+            for a in range(0, n_samples, 2):
+                b = min(a + 1, n_samples - 1)
+                out_a, out_b = sums(x, a * n_in, b * n_in, n_in, w, slots)
+                if columns > n_in:
+                    bias = load4(w, slots, n_in)
+                    out_a, out_b = add4(out_a, bias), add4(out_b, bias)
+                top, bottom = top4(top, out_a, out_b), bottom4(bottom, out_a, out_b)
+                if screening(w):
+                    raise_ceiling(ceilings, a * width, max4(add4(out_a, errors)))
+                    raise_ceiling(ceilings, b * width, max4(add4(out_b, errors)))
+                if op[RELU_AFTER]:
+                    out_a, out_b = relu4(out_a), relu4(out_b)
+                keep4(y, (a * units + first) * width, s1 * width, s2 * width, s3 * width, out_a)
+                keep4(y, (b * units + first) * width, s1 * width, s2 * width, s3 * width, out_b)
+            if screening(w):
+                note_range(w, op, ranges, first, errors[0], top[0], bottom[0])
+                note_range(w, op, ranges, first + s1, errors[1], top[1], bottom[1])
+                note_range(w, op, ranges, first + s2, errors[2], top[2], bottom[2])
+                note_range(w, op, ranges, first + s3, errors[3], top[3], bottom[3])
+        return worst
+
+    return dense
+
+
+dense_own = _make_dense(_make_sums(own))  # inputs are activations
+dense_shared = _make_dense(_make_sums(shared))  # inputs are the task's
+dense_shared_wide = _make_dense(_wide_sums)  # the same, in float64 while screening

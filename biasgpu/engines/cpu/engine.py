@@ -1,0 +1,150 @@
+"""The `cpu` engine: compiled with numba, a candidate in every SIMD lane, all cores busy."""
+
+from __future__ import annotations
+
+import os
+import queue
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from biasgpu.engines.base import MAX_TRAIN, Engine, Prefixes
+from biasgpu.engines.cpu.program import lower, unsupported
+from biasgpu.engines.cpu.screen import compiled_screen
+from biasgpu.engines.cpu.simd import LANES_F32
+from biasgpu.engines.cpu.workspace import Workspace
+from biasgpu.ensemble import Ensemble
+from biasgpu.errors import UsageError
+from biasgpu.layout import n_products, n_words
+
+STAGE_LIMIT = 16  # samples a stage adds at most: bounds the memory for activations
+MAX_CHUNK = 1 << 16  # draws a thread takes at a time, at most
+
+
+def stage_ends(n_train: int, *, costly_weights: bool = False) -> npt.NDArray[np.int64]:
+    """Where stages end. The plan changes no result, only how much is done twice or for nothing.
+
+    Args:
+        n_train: training samples; the last stage ends there.
+        costly_weights: whether making weights costs more than putting samples through them. Then
+            fewer, longer stages: 4, 16, 32, ... instead of 2, 4, 8, 16, 32, ...
+    """
+    growth, end = (4, 4) if costly_weights else (2, 2)
+    ends = []
+    while end < n_train:
+        ends.append(end)
+        end += min((growth - 1) * end, STAGE_LIMIT)
+    return np.array([*ends, n_train], dtype=np.int64)
+
+
+def default_threads() -> int:
+    """The cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class CpuEngine(Engine):
+    """Screens on the CPU. See `Engine`.
+
+    Args:
+        threads: how many; None for one a core.
+        stages: where the stages end, for tests; the last must be the number of samples.
+
+    Raises:
+        UsageError: the ensemble has a layer or prior with no compiled form; see `supports`.
+    """
+
+    name: ClassVar[str] = "cpu"
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        x_train: npt.NDArray[np.float32],
+        y_train: npt.NDArray[np.int64],
+        *,
+        threads: int | None = None,
+        stages: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        super().__init__(ensemble, x_train, y_train)
+        reason = unsupported(ensemble)
+        if reason:
+            raise UsageError(
+                f"the cpu engine cannot screen this: {reason}.", fix="use --engine torch"
+            )
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads is {threads}; it must be 1 or more.")
+        if len(y_train) > MAX_TRAIN:
+            raise UsageError(f"{len(y_train)} training samples; screening takes {MAX_TRAIN}.")
+        self.threads = threads or default_threads()
+        self.program = lower(ensemble)
+        # Measured: making a word costs as much as some 9 multiplications in a lane, and the shorter
+        # plan makes words for a fifth fewer networks but multiplies for two samples more.
+        costly = 3 * n_words(ensemble.steps) > n_products(ensemble.steps)
+        plan = stage_ends(len(y_train), costly_weights=costly) if stages is None else stages
+        self.stages = np.asarray(plan, dtype=np.int64)
+        inputs = self.program.inputs(x_train, np.float32)
+        self._peaks = self.program.peaks(inputs)
+        self._inputs = inputs.reshape(-1)
+        self._wide = self._inputs.astype(np.float64)
+        widest = int(np.diff(self.stages, prepend=0).max())
+        self._spaces: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
+        for _ in range(self.threads):
+            self._spaces.put(Workspace.make(self.program, widest, np.float32))
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="biasgpu-screen")
+        self._screen = compiled_screen()
+
+    @classmethod
+    def supports(cls, ensemble: Ensemble) -> str | None:
+        """None if this engine can screen the ensemble, else why not."""
+        return unsupported(ensemble)
+
+    @property
+    def chunk(self) -> int:
+        """Draws a thread takes at a time: some 20 ms of work, but enough to fill later stages."""
+        steps = self.ensemble.steps
+        work = n_words(steps) + n_products(steps) / 8 + 100
+        draws = int(2e8 / work)
+        return min(max(draws, 16), MAX_CHUNK // LANES_F32) * LANES_F32
+
+    @property
+    def granularity(self) -> int:
+        """See `Engine.granularity`: a chunk for each thread."""
+        return self.chunk * self.threads
+
+    def screen(self, first_draw: int, n_draws: int) -> Prefixes:
+        """See `Engine.screen`."""
+        prefixes = np.empty(n_draws, dtype=np.uint16)
+        chunk = min(self.chunk, max(LANES_F32, -(-n_draws // self.threads)))
+        starts = range(0, n_draws, chunk)
+
+        def one(start: int) -> None:
+            self._screen_chunk(first_draw + start, prefixes[start : start + chunk])
+
+        if len(starts) == 1 or self.threads == 1:
+            for start in starts:
+                one(start)
+        else:
+            for _ in self._pool.map(one, starts):
+                pass
+        return prefixes
+
+    def _screen_chunk(self, first_draw: int, prefixes: Prefixes) -> None:
+        ensemble, program = self.ensemble, self.program
+        # One logit under a prior that is not symmetric: its sign is what it is.
+        initial = 0 if ensemble.n_arrangements > 1 else 0x21
+        space = self._spaces.get()
+        try:
+            self._screen(
+                program.ops, program.constants, program.quads, program.family,
+                np.uint64(ensemble.seed), self._inputs, self._wide, self._peaks, self.y_train,
+                self.stages, program.n_outputs, np.uint64(initial), np.uint64(first_draw), prefixes,
+                np.empty(len(prefixes), np.int64), np.empty(len(prefixes), np.uint64),
+                *space.buffers,
+            )  # fmt: skip
+        finally:
+            self._spaces.put(space)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._pool.shutdown(wait=True)

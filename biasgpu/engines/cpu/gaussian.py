@@ -1,0 +1,179 @@
+"""Standard normals in SIMD lanes: the law in float64, and a quick float32 stand-in for screening.
+
+`normal_f64` repeats `biasgpu.normal` operation by operation, so its bits are the law's.
+
+`normal_f32` has the form of Giles' single-precision inverse error function: with x = 1 - 2t, the
+normal is x P(w), w = -log(4 t (1 - t)), one polynomial for w < 5 and, for the one lane in 300
+beyond, another in sqrt(w). Its relative error against the law is below `EPSILON_F32`; tests check
+that.
+
+Source: the form, M. Giles, "Approximating the erfinv function", GPU Computing Gems 2 (2011); the
+coefficients are fitted here, to tails as far as 32-bit words reach.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from llvmlite import ir
+
+from biasgpu import normal as law
+from biasgpu.engines.cpu.simd import (
+    constant,
+    f32x16,
+    f64x8,
+    i32x8,
+    i32x16,
+    intrinsic,
+    llvm_type,
+    u64x8,
+)
+
+EPSILON_F32 = 2.0**-21
+
+# P for w < 5, in w - 2.5, and beyond, in sqrt(w) - 3; highest power first, interpolated at the
+# Chebyshev points (relative error 6.5e-9 and 1.7e-7, before rounding).
+_CENTRE = (
+    -1.2631650392336269e-08, 3.3002041988083874e-08, 6.620376780119841e-07,
+    -4.8988149501383305e-06, -7.0320634222298395e-06, 0.0003087926597800106,
+    -0.0017716226866468787, -0.005907725542783737, 0.34880203008651733, 2.1233134269714355,
+)  # fmt: skip
+_TAIL = (
+    4.8634705308359116e-05, -0.0001975505001610145, -5.922065247432329e-05, 0.00180977548006922,
+    -0.0050123450346291065, 0.008157176896929741, -0.010833908803761005, 0.013341983780264854,
+    1.4165852069854736, 4.006434440612793,
+)  # fmt: skip
+# log(1 + f) / f on [sqrt(1/2) - 1, sqrt(2) - 1], highest power first: interpolated at the Chebyshev
+# points (numpy's Chebyshev.interpolate, degree 7; error of the logarithm 7e-8).
+_LOG = (
+    -0.09895350784063339, 0.16126248240470886, -0.1727820634841919, 0.1991334855556488,
+    -0.24968907237052917, 0.33334606885910034, -0.5000037550926208, 0.9999999403953552,
+)  # fmt: skip
+
+
+def _call(builder: Any, name: str, kind: Any, *args: Any) -> Any:
+    declared = builder.module.globals.get(name)
+    if declared is None:
+        signature = ir.FunctionType(kind, [kind] * len(args))
+        declared = ir.Function(builder.module, signature, name)
+    return builder.call(declared, args)
+
+
+def _polynomial_f32(builder: Any, coefficients: tuple[float, ...], x: Any) -> Any:
+    value = constant(f32x16, coefficients[0])
+    for coefficient in coefficients[1:]:
+        args = (value, x, constant(f32x16, coefficient))
+        value = _call(builder, "llvm.fma.v16f32", llvm_type(f32x16), *args)
+    return value
+
+
+def _polynomial_f64(builder: Any, coefficients: tuple[float, ...], x: Any) -> Any:
+    value = constant(f64x8, coefficients[0])
+    for coefficient in coefficients[1:]:
+        value = builder.fadd(builder.fmul(value, x), constant(f64x8, coefficient))
+    return value
+
+
+@intrinsic
+def normal_f32(typingctx: Any, words: Any) -> Any:
+    """i32x16 words to f32x16 standard normals, within a relative `EPSILON_F32` of the law."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        floats, integers = llvm_type(f32x16), llvm_type(i32x16)
+
+        def f(value: float) -> Any:
+            return constant(f32x16, value)
+
+        def i(value: int) -> Any:
+            return constant(i32x16, value)
+
+        word = args[0]
+        magnitude = builder.and_(word, i(0x7FFFFFFF))
+        sign = builder.xor(word, magnitude)
+        # x = (2 (2^31 - 1 - m) + 1) / 2^32 and t = (2 m + 1) / 2^33, each rounded once or twice.
+        rest = builder.sitofp(builder.xor(magnitude, i(0x7FFFFFFF)), floats)
+        x = builder.fmul(builder.fadd(rest, f(0.5)), f(2.0**-31))
+        t = builder.fmul(builder.fadd(builder.sitofp(magnitude, floats), f(0.5)), f(2.0**-32))
+        v = builder.fmul(builder.fmul(t, f(4.0)), builder.fsub(f(1.0), t))
+        # log v: split into 2^e and a mantissa in [sqrt(1/2), sqrt(2)).
+        bits = builder.bitcast(v, integers)
+        exponent = builder.ashr(builder.sub(bits, i(0x3F3504F3)), i(23))
+        mantissa = builder.bitcast(builder.sub(bits, builder.shl(exponent, i(23))), floats)
+        part = builder.fsub(mantissa, f(1.0))
+        log_part = builder.fmul(_polynomial_f32(builder, _LOG, part), part)
+        negative_e = builder.fneg(builder.sitofp(exponent, floats))
+        w = _call(
+            builder, "llvm.fma.v16f32", floats, negative_e, f(math.log(2.0)), builder.fneg(log_part)
+        )
+        value = _polynomial_f32(builder, _CENTRE, builder.fsub(w, f(2.5)))
+
+        far = builder.fcmp_ordered(">=", w, f(5.0))
+        any_far = builder.icmp_unsigned(
+            "!=", builder.bitcast(far, ir.IntType(16)), ir.IntType(16)(0)
+        )
+        before = builder.block
+        with builder.if_then(any_far, likely=False):
+            root = _call(builder, "llvm.sqrt.v16f32", floats, w)
+            tail = _polynomial_f32(builder, _TAIL, builder.fsub(root, f(3.0)))
+            merged = builder.select(far, tail, value)
+            inside = builder.block
+        result = builder.phi(floats)
+        result.add_incoming(value, before)
+        result.add_incoming(merged, inside)
+        scaled = builder.fmul(result, x)
+        return builder.bitcast(builder.xor(builder.bitcast(scaled, integers), sign), floats)
+
+    return f32x16(words), codegen
+
+
+@intrinsic
+def normal_f64(typingctx: Any, words: Any) -> Any:
+    """i32x8 words to f64x8 standard normals: `biasgpu.normal.normal`, bit for bit."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        floats, wide = llvm_type(f64x8), llvm_type(u64x8)
+
+        def f(value: float) -> Any:
+            return constant(f64x8, value)
+
+        def i(value: int) -> Any:
+            return constant(u64x8, value)
+
+        magnitude = builder.and_(args[0], constant(i32x8, 0x7FFFFFFF))
+        m = builder.sitofp(magnitude, floats)
+        tail = builder.fmul(builder.fadd(builder.fadd(m, m), f(1.0)), f(2.0**-33))
+        q = builder.fsub(f(0.5), tail)
+        r = builder.fsub(f(law.CENTRE_SQUARE), builder.fmul(q, q))
+        centre = builder.fdiv(
+            builder.fmul(q, _polynomial_f64(builder, law.CENTRE_NUMERATOR, r)),
+            _polynomial_f64(builder, law.CENTRE_DENOMINATOR, r),
+        )
+        # log(tail), as in biasgpu.normal.log: frexp by bits (tail is normal and positive).
+        bits = builder.bitcast(tail, wide)
+        exponent = builder.sub(builder.lshr(bits, i(52)), i(1022))
+        mantissa = builder.bitcast(
+            builder.or_(builder.and_(bits, i(0x000FFFFFFFFFFFFF)), i(0x3FE0000000000000)), floats
+        )
+        below = builder.fcmp_ordered("<", mantissa, f(law.SQRT_HALF))
+        mantissa = builder.select(below, builder.fadd(mantissa, mantissa), mantissa)
+        exponent = builder.select(below, builder.sub(exponent, i(1)), exponent)
+        power = builder.sitofp(exponent, floats)
+        s = builder.fdiv(builder.fsub(mantissa, f(1.0)), builder.fadd(mantissa, f(1.0)))
+        series = builder.fmul(s, _polynomial_f64(builder, law.LOG_TERMS, builder.fmul(s, s)))
+        log = builder.fadd(
+            builder.fadd(builder.fmul(power, f(law.LN2_LOW)), series),
+            builder.fmul(power, f(law.LN2_HIGH)),
+        )
+        root = _call(builder, "llvm.sqrt.v8f64", floats, builder.fneg(log))
+        near = builder.fsub(root, f(law.TAIL_SHIFT))
+        outer = builder.fdiv(
+            _polynomial_f64(builder, law.TAIL_NUMERATOR, near),
+            _polynomial_f64(builder, law.TAIL_DENOMINATOR, near),
+        )
+        inside = builder.fcmp_ordered("<=", q, f(law.CENTRE_LIMIT))
+        value = builder.select(inside, centre, outer)
+        negative = builder.icmp_signed("<", args[0], constant(i32x8, 0))
+        return builder.select(negative, builder.fneg(value), value)
+
+    return f64x8(words), codegen

@@ -1,0 +1,105 @@
+"""The law for many draws at once: compiled where it can be, else the reference; the same bits."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from biasgpu.ensemble import Ensemble
+
+if TYPE_CHECKING:
+    from biasgpu.engines.cpu.program import Program
+
+BUFFER_BYTES = 48 << 20  # activations of one thread
+
+
+def logits(
+    ensemble: Ensemble,
+    draws: npt.NDArray[np.uint64],
+    x: npt.NDArray[np.float32],
+    *,
+    threads: int | None = None,
+) -> npt.NDArray[np.float64]:
+    """Logits by the law, outputs as drawn.
+
+    Args:
+        ensemble: which networks.
+        draws: uint64 `(n,)`.
+        x: float32 `(samples, *shape)`.
+        threads: how many; None for one a core.
+
+    Returns:
+        float64 `(n, samples, outputs)`; the bits of `Ensemble.logits` for each draw.
+    """
+    from biasgpu.engines.cpu.program import unsupported
+
+    draws = np.ascontiguousarray(draws, dtype=np.uint64)
+    result = np.empty((len(draws), len(x), ensemble.n_outputs))
+    if not result.size:
+        return result
+    if unsupported(ensemble):
+        for row, draw in zip(result, draws.tolist(), strict=True):
+            row[...] = ensemble.logits(draw, x)
+        return result
+    _compiled(ensemble, draws, x, result, threads)
+    return result
+
+
+@lru_cache(maxsize=8)
+def _program(ensemble: Ensemble) -> Program:
+    from biasgpu.engines.cpu.program import lower
+
+    return lower(ensemble)
+
+
+def _compiled(
+    ensemble: Ensemble,
+    draws: npt.NDArray[np.uint64],
+    x: npt.NDArray[np.float32],
+    result: npt.NDArray[np.float64],
+    threads: int | None,
+) -> None:
+    from biasgpu.engines.cpu.engine import default_threads
+    from biasgpu.engines.cpu.screen import compiled_exact
+    from biasgpu.engines.cpu.simd import LANES_F64
+    from biasgpu.engines.cpu.workspace import Workspace
+
+    exact = compiled_exact()
+    program = _program(ensemble)
+    inputs = program.inputs(x, np.float64)
+    peaks = program.peaks(inputs)
+    per_sample = 2 * program.buffer_units * LANES_F64 * 8
+    block = max(1, min(len(x), BUFFER_BYTES // per_sample))
+    local = threading.local()
+    workers = threads or default_threads()
+    # Enough draws for a call to be worth its while, few enough to share among the threads.
+    share = -(-len(draws) // (4 * workers * LANES_F64)) * LANES_F64
+    share = min(share, max(1, BUFFER_BYTES // (8 * block * ensemble.n_outputs)))
+
+    def one(start: int) -> None:
+        if not hasattr(local, "space"):
+            local.space = Workspace.make(program, block, np.float64)
+        part = draws[start : start + share]
+        for begin in range(0, len(x), block):
+            rows = inputs[begin : begin + block]
+            out = np.empty((len(part), len(rows), ensemble.n_outputs))
+            exact(
+                program.ops, program.constants, program.quads, program.family,
+                np.uint64(ensemble.seed), rows.reshape(-1), peaks, len(rows), program.n_outputs,
+                part, out, *local.space.buffers,
+            )  # fmt: skip
+            result[start : start + share, begin : begin + block] = out
+
+    starts = range(0, len(draws), share)
+    if workers == 1 or len(starts) == 1:
+        for start in starts:
+            one(start)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="biasgpu-exact") as pool:
+        for _ in pool.map(one, starts):
+            pass
