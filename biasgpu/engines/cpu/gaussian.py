@@ -2,7 +2,7 @@
 
 `normal_f64` repeats `biasgpu.normal` operation by operation, so its bits are the law's.
 
-`normal_f32` has the form of Giles' single-precision inverse error function: with x = 1 - 2t, the
+`normals_f32` has the form of Giles' single-precision inverse error function: with x = 1 - 2t, the
 normal is x P(w), w = -log(4 t (1 - t)), one polynomial for w < 5 and, for the one lane in 300
 beyond, another in sqrt(w). Its relative error against the law is below `EPSILON_F32`; tests check
 that.
@@ -17,6 +17,7 @@ import math
 from typing import Any
 
 from llvmlite import ir
+from numba import types
 
 from biasgpu import normal as law
 from biasgpu.engines.cpu.simd import (
@@ -60,12 +61,16 @@ def _call(builder: Any, name: str, kind: Any, *args: Any) -> Any:
     return builder.call(declared, args)
 
 
-def _polynomial_f32(builder: Any, coefficients: tuple[float, ...], x: Any) -> Any:
-    value = constant(f32x16, coefficients[0])
+def _polynomial_f32(builder: Any, coefficients: tuple[float, ...], xs: list[Any]) -> list[Any]:
+    """Horner's rule for several vectors in step: each waits for its own last product meanwhile."""
+    values = [constant(f32x16, coefficients[0])] * len(xs)
     for coefficient in coefficients[1:]:
-        args = (value, x, constant(f32x16, coefficient))
-        value = _call(builder, "llvm.fma.v16f32", llvm_type(f32x16), *args)
-    return value
+        added = constant(f32x16, coefficient)
+        values = [
+            _call(builder, "llvm.fma.v16f32", llvm_type(f32x16), value, x, added)
+            for value, x in zip(values, xs, strict=True)
+        ]
+    return values
 
 
 def _polynomial_f64(builder: Any, coefficients: tuple[float, ...], x: Any) -> Any:
@@ -76,8 +81,9 @@ def _polynomial_f64(builder: Any, coefficients: tuple[float, ...], x: Any) -> An
 
 
 @intrinsic
-def normal_f32(typingctx: Any, words: Any) -> Any:
-    """i32x16 words to f32x16 standard normals, within a relative `EPSILON_F32` of the law."""
+def normals_f32(typingctx: Any, words: Any) -> Any:
+    """Four i32x16 of words to f32x16 standard normals, within `EPSILON_F32` of the law."""
+    result_type = types.UniTuple(f32x16, 4)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         floats, integers = llvm_type(f32x16), llvm_type(i32x16)
@@ -88,43 +94,61 @@ def normal_f32(typingctx: Any, words: Any) -> Any:
         def i(value: int) -> Any:
             return constant(i32x16, value)
 
-        word = args[0]
-        magnitude = builder.and_(word, i(0x7FFFFFFF))
-        sign = builder.xor(word, magnitude)
-        # x = (2 (2^31 - 1 - m) + 1) / 2^32 and t = (2 m + 1) / 2^33, each rounded once or twice.
-        rest = builder.sitofp(builder.xor(magnitude, i(0x7FFFFFFF)), floats)
-        x = builder.fmul(builder.fadd(rest, f(0.5)), f(2.0**-31))
-        t = builder.fmul(builder.fadd(builder.sitofp(magnitude, floats), f(0.5)), f(2.0**-32))
-        v = builder.fmul(builder.fmul(t, f(4.0)), builder.fsub(f(1.0), t))
-        # log v: split into 2^e and a mantissa in [sqrt(1/2), sqrt(2)).
-        bits = builder.bitcast(v, integers)
-        exponent = builder.ashr(builder.sub(bits, i(0x3F3504F3)), i(23))
-        mantissa = builder.bitcast(builder.sub(bits, builder.shl(exponent, i(23))), floats)
-        part = builder.fsub(mantissa, f(1.0))
-        log_part = builder.fmul(_polynomial_f32(builder, _LOG, part), part)
-        negative_e = builder.fneg(builder.sitofp(exponent, floats))
-        w = _call(
-            builder, "llvm.fma.v16f32", floats, negative_e, f(math.log(2.0)), builder.fneg(log_part)
-        )
-        value = _polynomial_f32(builder, _CENTRE, builder.fsub(w, f(2.5)))
+        def prepare(word: Any) -> tuple[Any, Any, Any, Any]:
+            magnitude = builder.and_(word, i(0x7FFFFFFF))
+            sign = builder.xor(word, magnitude)
+            # x = (2 (2^31 - 1 - m) + 1) / 2^32 and t = (2 m + 1) / 2^33, rounded once or twice.
+            rest = builder.sitofp(builder.xor(magnitude, i(0x7FFFFFFF)), floats)
+            x = builder.fmul(builder.fadd(rest, f(0.5)), f(2.0**-31))
+            t = builder.fmul(builder.fadd(builder.sitofp(magnitude, floats), f(0.5)), f(2.0**-32))
+            v = builder.fmul(builder.fmul(t, f(4.0)), builder.fsub(f(1.0), t))
+            # log v: split into 2^e and a mantissa in [sqrt(1/2), sqrt(2)).
+            bits = builder.bitcast(v, integers)
+            exponent = builder.ashr(builder.sub(bits, i(0x3F3504F3)), i(23))
+            mantissa = builder.bitcast(builder.sub(bits, builder.shl(exponent, i(23))), floats)
+            negative_e = builder.fneg(builder.sitofp(exponent, floats))
+            return sign, x, builder.fsub(mantissa, f(1.0)), negative_e
 
-        far = builder.fcmp_ordered(">=", w, f(5.0))
+        four = [builder.extract_value(args[0], place) for place in range(4)]
+        signs, xs, parts, exponents = zip(*(prepare(word) for word in four), strict=True)
+        logs = [
+            builder.fmul(log, part)
+            for log, part in zip(_polynomial_f32(builder, _LOG, list(parts)), parts, strict=True)
+        ]
+        ws = [
+            _call(builder, "llvm.fma.v16f32", floats, e, f(math.log(2.0)), builder.fneg(log))
+            for e, log in zip(exponents, logs, strict=True)
+        ]
+        values = _polynomial_f32(builder, _CENTRE, [builder.fsub(w, f(2.5)) for w in ws])
+
+        far = [builder.fcmp_ordered(">=", w, f(5.0)) for w in ws]
+        union = far[0]
+        for one in far[1:]:
+            union = builder.or_(union, one)
         any_far = builder.icmp_unsigned(
-            "!=", builder.bitcast(far, ir.IntType(16)), ir.IntType(16)(0)
+            "!=", builder.bitcast(union, ir.IntType(16)), ir.IntType(16)(0)
         )
         before = builder.block
         with builder.if_then(any_far, likely=False):
-            root = _call(builder, "llvm.sqrt.v16f32", floats, w)
-            tail = _polynomial_f32(builder, _TAIL, builder.fsub(root, f(3.0)))
-            merged = builder.select(far, tail, value)
+            roots = [_call(builder, "llvm.sqrt.v16f32", floats, w) for w in ws]
+            tails = _polynomial_f32(builder, _TAIL, [builder.fsub(root, f(3.0)) for root in roots])
+            merged = [builder.select(*each) for each in zip(far, tails, values, strict=True)]
             inside = builder.block
-        result = builder.phi(floats)
-        result.add_incoming(value, before)
-        result.add_incoming(merged, inside)
-        scaled = builder.fmul(result, x)
-        return builder.bitcast(builder.xor(builder.bitcast(scaled, integers), sign), floats)
+        results = []
+        for value, other in zip(values, merged, strict=True):
+            result = builder.phi(floats)
+            result.add_incoming(value, before)
+            result.add_incoming(other, inside)
+            results.append(result)
+        signed = [
+            builder.bitcast(
+                builder.xor(builder.bitcast(builder.fmul(result, x), integers), sign), floats
+            )
+            for result, x, sign in zip(results, xs, signs, strict=True)
+        ]
+        return context.make_tuple(builder, result_type, signed)
 
-    return f32x16(words), codegen
+    return result_type(words), codegen
 
 
 @intrinsic

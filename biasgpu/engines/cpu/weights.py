@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core.extending import overload
 
-from biasgpu.engines.cpu.gaussian import normal_f32, normal_f64
+from biasgpu.engines.cpu.gaussian import normal_f64, normals_f32
 from biasgpu.engines.cpu.philox import odd_integer, two_blocks
 from biasgpu.engines.cpu.program import UNIFORM_8, UNIFORM_16, UNIFORM_32
 from biasgpu.engines.cpu.simd import (
@@ -35,16 +35,30 @@ def to_float32_and_back(typingctx: Any, a: Any) -> Any:
     return f64x8(f64x8), codegen
 
 
-def scaled_normal(buffer: Any, words: Any, scale: Any) -> Any:
-    """Normal weights: quick in float32, canonical in float64."""
+def scaled_normals(buffer: Any, words: Any, scale: Any) -> Any:
+    """Normal weights from four vectors of words: quick in float32, canonical in float64."""
     raise NotImplementedError
 
 
-@overload(scaled_normal, inline="always", strict=False)
-def _scaled_normal(buffer: Any, words: Any, scale: Any) -> Any:
+@overload(scaled_normals, inline="always", strict=False)
+def _scaled_normals(buffer: Any, words: Any, scale: Any) -> Any:
     if buffer.dtype == types.float32:
-        return lambda buffer, words, scale: normal_f32(words) * scale
-    return lambda buffer, words, scale: to_float32_and_back(normal_f64(words) * scale)
+
+        def quick(buffer: Any, words: Any, scale: Any) -> Any:
+            n = normals_f32(words)
+            return (n[0] * scale, n[1] * scale, n[2] * scale, n[3] * scale)
+
+        return quick
+
+    def canonical(buffer: Any, words: Any, scale: Any) -> Any:
+        return (
+            to_float32_and_back(normal_f64(words[0]) * scale),
+            to_float32_and_back(normal_f64(words[1]) * scale),
+            to_float32_and_back(normal_f64(words[2]) * scale),
+            to_float32_and_back(normal_f64(words[3]) * scale),
+        )
+
+    return canonical
 
 
 def scaled_odd(odd: Any, scale: Any) -> Any:
@@ -113,8 +127,8 @@ def _uniform_8(buffer: Any, place: int, words: Any, factor: Any) -> None:
 @njit(forceinline=True)
 def _normal(buffer: Any, place: int, words: Any, factor: Any) -> None:
     width = lanes(buffer)
-    for w in words:
-        store(buffer, place, scaled_normal(buffer, w, factor))
+    for weight in scaled_normals(buffer, words, factor):
+        store(buffer, place, weight)
         place += width
 
 
