@@ -140,16 +140,16 @@ def measure(
         for batch in batches:
             if batch * _largest(architecture, tuple(x.shape[1:])) * len(x) * 4 > MAX_BYTES:
                 break
-            sweep[batch] = _rate(Baseline(architecture, x, y, batch), seconds / 2)
+            sweep[batch] = rate(Baseline(architecture, x, y, batch), seconds / 2)
         best = max(sweep, key=lambda batch: sweep[batch])
         runner = Baseline(architecture, x, y, best)
-        rates = [_rate(runner, seconds) for _ in range(repeats)]
+        rates = [rate(runner, seconds) for _ in range(repeats)]
     finally:
         torch.set_num_threads(before)
     return Speed(statistics.median(rates), min(rates), max(rates), best, sweep)
 
 
-def _rate(runner: Baseline, seconds: float) -> float:
+def rate(runner: Baseline, seconds: float) -> float:
     """Networks a second: the median over batches, after one to warm up."""
     runner.run()
     times: list[float] = []

@@ -97,31 +97,6 @@ def _make_convolution(fetch: Any) -> Any:
                 total_0, total_1 = add4(total_0, part_0), add4(total_1, part_1)
         return total_0, total_1
 
-    @njit(forceinline=True)
-    def _one_channel(x: Any, at: Any, op: Any, w: Any, c0: int) -> Any:
-        """The sums of the channel whose weights start at `c0`, at four positions."""
-        width = lanes(w)
-        total = zero4(w)
-        kernel, row_size = op[KERNEL], op[WIDTH]
-        plane = op[HEIGHT] * row_size
-        tap = 0
-        for channel in range(op[CHANNELS]):
-            for row in range(kernel):
-                offset = channel * plane + row * row_size
-                part = zero4(w)
-                for column in range(kernel):
-                    i = offset + column
-                    four = (
-                        fetch(w, x, at[0] + i),
-                        fetch(w, x, at[1] + i),
-                        fetch(w, x, at[2] + i),
-                        fetch(w, x, at[3] + i),
-                    )
-                    part = madd4(four, load(w, c0 + tap), part)
-                    tap += width
-                total = add4(total, part)
-        return total
-
     @njit
     def convolution(
         x: Any,
@@ -185,7 +160,7 @@ def _make_convolution(fetch: Any) -> Any:
                         top_1, bottom_1 = maximum(top_1, high), maximum(bottom_1, deep)
                         ceiling = maximum(ceiling, high + error_1)
                     else:
-                        sums = _one_channel(x, at, op, w, 0)
+                        sums, _ = _two_channels(x, at, op, w, 0, 0)  # LLVM drops what is unused
                     high, deep = _finish(y, w, sums, bias_0, place, left, pooled, rectified)
                     top_0, bottom_0 = maximum(top_0, high), maximum(bottom_0, deep)
                     ceiling = maximum(ceiling, high + error_0)

@@ -101,10 +101,10 @@ class CpuEngine(Engine):
 
     @property
     def chunk(self) -> int:
-        """Draws a thread takes at a time: some 20 ms of work, but enough to fill later stages."""
+        """Draws a thread takes at a time: some 0.2 s of work, which also fills later stages."""
         steps = self.ensemble.steps
         work = n_words(steps) + n_products(steps) / 8 + 100
-        draws = int(2e8 / work)
+        draws = int(2e7 / work)
         return min(max(draws, 16), MAX_CHUNK // LANES_F32) * LANES_F32
 
     @property

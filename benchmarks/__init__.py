@@ -1,0 +1,1 @@
+"""Benchmarks: ratios and fractions of measured ceilings, each from one run."""

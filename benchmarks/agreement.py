@@ -1,0 +1,30 @@
+"""No speed is reported for an engine that disagrees with the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks import baseline, screening
+from biasgpu import priors
+from biasgpu.engines.base import BORDERLINE
+from biasgpu.engines.cpu.engine import CpuEngine
+from biasgpu.engines.reference import ReferenceEngine
+from biasgpu.ensemble import Ensemble
+
+
+def disagreements(work: str, n_draws: int, first_draw: int = 2**40) -> list[int]:
+    """Draws of a work on which the cpu engine states another prefix than the reference."""
+    task, architecture = screening.task_for(work), baseline.WORKS[work][0]
+    prior = priors.make(screening.PRIOR)
+    ensemble = Ensemble(architecture, prior, task.shape, task.n_classes, seed=2**40)
+    stated = CpuEngine(ensemble, task.x_train, task.y_train).screen(first_draw, n_draws)
+    # The reference is slow: a share of the draws, spread over the range.
+    checked = np.arange(0, n_draws, max(1, n_draws // 300))
+    reference = ReferenceEngine(ensemble, task.x_train, task.y_train)
+    wrong = []
+    for place in checked.tolist():
+        if stated[place] == BORDERLINE:
+            continue
+        if stated[place] != reference.screen(first_draw + place, 1)[0]:
+            wrong.append(first_draw + place)
+    return wrong

@@ -1,0 +1,106 @@
+"""biasgpu: draw networks from a prior, keep those that fit, and see how they generalise.
+
+    import biasgpu as bg
+    task = bg.task("mnist", classes=(7, 0), n_train=16, data_seed=200)
+    run = bg.sample(task, bg.mlp(width=512, depth=2), prior="kaiming-normal", fits=1000, seed=0)
+    run.fit_probability, run.test_accuracy, run[0].module()
+
+Names are imported when they are first used, so that `import biasgpu` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from biasgpu import errors, figures, layers, priors
+    from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
+    from biasgpu.citations import citation
+    from biasgpu.ensemble import Ensemble
+    from biasgpu.errors import BiasgpuError
+    from biasgpu.network import Network
+    from biasgpu.run import Run, open
+    from biasgpu.sampling import resume, sample, stream
+    from biasgpu.task import Task
+    from biasgpu.tasks import task, task_from_arrays
+
+# Public name -> the module that has it; "" for a submodule.
+_PLACES = {
+    "Architecture": "biasgpu.architectures",
+    "BiasgpuError": "biasgpu.errors",
+    "Ensemble": "biasgpu.ensemble",
+    "Network": "biasgpu.network",
+    "Run": "biasgpu.run",
+    "Task": "biasgpu.task",
+    "citation": "biasgpu.citations",
+    "errors": "",
+    "figures": "",
+    "layers": "",
+    "lenet": "biasgpu.architectures",
+    "mlp": "biasgpu.architectures",
+    "open": "biasgpu.run",
+    "paper_mlp": "biasgpu.architectures",
+    "priors": "",
+    "resume": "biasgpu.sampling",
+    "sample": "biasgpu.sampling",
+    "stream": "biasgpu.sampling",
+    "task": "biasgpu.tasks",
+    "task_from_arrays": "biasgpu.tasks",
+}
+
+__all__ = [
+    "Architecture",
+    "BiasgpuError",
+    "Ensemble",
+    "Network",
+    "Run",
+    "Task",
+    "__version__",
+    "citation",
+    "errors",
+    "figures",
+    "layers",
+    "lenet",
+    "mlp",
+    "open",
+    "paper_mlp",
+    "priors",
+    "resume",
+    "sample",
+    "stream",
+    "task",
+    "task_from_arrays",
+]
+
+
+class _Package(ModuleType):
+    """This package: importing its submodule `task` does not hide its function `task`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import system binds every submodule to its name here, also where that name is taken.
+        if not (_PLACES.get(name) and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'biasgpu' has no attribute {name!r}")
+    place = _PLACES[name]
+    if place:
+        value = getattr(importlib.import_module(place), name)
+    else:
+        value = importlib.import_module(f"biasgpu.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

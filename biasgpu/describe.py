@@ -1,0 +1,74 @@
+"""One network in numbers: its layers, the size of its weights, its margins and accuracies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from biasgpu.decision import margins, predictions
+from biasgpu.network import Network
+from biasgpu.task import Task
+
+
+def describe_network(network: Network, task: Task) -> dict[str, Any]:
+    """What is worth knowing of a network on a task, decided by the law.
+
+    Args:
+        network: any candidate; it need not fit the task.
+        task: inputs of the network's shape.
+
+    Returns:
+        JSON-able: `index`, `draw`, `arrangement`, `fit`, `prefix`, `train_accuracy`, `margin` (the
+        least over the training samples of correct logit - best other one), `test_accuracy`,
+        `test_accuracy_per_class` by class name, and `layers`: name, shape, number of parameters and
+        Frobenius, spectral norm of each weight, norm of each bias.
+    """
+    train = network.logits(task.x_train)
+    right = predictions(train) == task.y_train
+    prefix = len(right) if right.all() else int(np.argmin(right))
+    answers = predictions(network.logits(task.x_test)) if task.n_test else np.zeros(0, np.int64)
+    correct = answers == task.y_test
+    per_class = {
+        name: float(correct[task.y_test == label].mean()) if (task.y_test == label).any() else None
+        for label, name in enumerate(task.class_names)
+    }
+    return {
+        "index": int(network.index),
+        "draw": int(network.draw),
+        "arrangement": int(network.arrangement),
+        "seed": int(network.ensemble.seed),
+        "fit": bool(right.all()),
+        "prefix": prefix,
+        "n_train": task.n_train,
+        "train_accuracy": float(right.mean()),
+        "margin": float(margins(train, task.y_train).min()),
+        "test_accuracy": float(correct.mean()) if task.n_test else None,
+        "test_accuracy_per_class": per_class,
+        "layers": _layers(network),
+    }
+
+
+def _layers(network: Network) -> list[dict[str, Any]]:
+    weights = network.weights()
+    layers = []
+    for step in network.steps:
+        layer: dict[str, Any] = {
+            "layer": type(step.layer).__name__,
+            "output_shape": list(step.out_shape),
+        }
+        name = f"{step.position}.weight"
+        if name in weights:
+            weight = weights[name].astype(np.float64)
+            bias = weights[f"{step.position}.bias"].astype(np.float64)
+            matrix = weight.reshape(len(weight), -1)
+            layer |= {
+                "name": str(step.position),
+                "weight_shape": list(weight.shape),
+                "n_parameters": int(weight.size + bias.size),
+                "frobenius_norm": float(np.linalg.norm(matrix)),
+                "spectral_norm": float(np.linalg.norm(matrix, 2)),
+                "bias_norm": float(np.linalg.norm(bias)),
+            }
+        layers.append(layer)
+    return layers

@@ -1,0 +1,203 @@
+"""An experiment: all that decides which fits a stream of candidates holds, checked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from biasgpu import priors
+from biasgpu.architectures import Architecture
+from biasgpu.curve import curve_points
+from biasgpu.engines.base import MAX_TRAIN
+from biasgpu.ensemble import Ensemble
+from biasgpu.errors import DamagedFileError, UsageError
+from biasgpu.possible import check_task
+from biasgpu.priors import Prior
+from biasgpu.task import Task
+
+METHOD = "direct"
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Task, architecture, prior and seed, and which rows are kept.
+
+    Args:
+        task: what the networks must fit.
+        architecture: their layers.
+        prior: the distribution of their weights.
+        seed: 64-bit seed of the stream.
+        first_draw: where the stream begins.
+        curve_fits: fits kept at each N of the curve below n_train.
+        keep_predictions: keep the predicted class of every test sample with every row.
+
+    Raises:
+        UsageError: parts that do not fit together, or numbers out of range.
+        ImpossibleTaskError: no network of this architecture can fit the task.
+    """
+
+    task: Task
+    architecture: Architecture
+    prior: Prior
+    seed: int
+    first_draw: int = 0
+    curve_fits: int = 100
+    keep_predictions: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.task, Task):
+            raise UsageError(
+                f"the task is {self.task!r}.", fix="make one: biasgpu.task('mnist', n_train=16)."
+            )
+        if not isinstance(self.architecture, Architecture):
+            raise UsageError(
+                f"the architecture is {self.architecture!r}.",
+                fix="make one: biasgpu.mlp(width=512, depth=2).",
+            )
+        curve_fits = self.curve_fits
+        if isinstance(curve_fits, bool) or not isinstance(curve_fits, int) or curve_fits < 0:
+            raise UsageError(
+                f"curve_fits is {curve_fits!r}; it must be a whole number of 0 or more.",
+                fix="for example curve_fits=100 (--curve-fits 100).",
+            )
+        if self.task.n_train > MAX_TRAIN:
+            raise UsageError(
+                f"n_train is {self.task.n_train}.",
+                why=f"a prefix counts up to {MAX_TRAIN} training samples.",
+                fix=f"use n_train <= {MAX_TRAIN} (--n-train).",
+            )
+        ensemble = self.ensemble
+        if not 0 <= self.first_draw < self.last_draw:
+            raise UsageError(f"the stream cannot begin at draw {self.first_draw}.")
+        _ = self.points
+        check_task(self.task, ensemble)
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """All networks of the experiment."""
+        task = self.task
+        return Ensemble(self.architecture, self.prior, task.shape, task.n_classes, self.seed)
+
+    @cached_property
+    def points(self) -> tuple[int, ...]:
+        """The N of the curve."""
+        return curve_points(self.task.y_train, self.task.n_classes)
+
+    @property
+    def last_draw(self) -> int:
+        """The end of the draws that have names and can be counted."""
+        return min(self.ensemble.max_draws, 2**64 - 1)
+
+    def draw_of(self, index: int) -> int:
+        """The draw that the stream begins with, for the index of its first candidate.
+
+        Raises:
+            UsageError: not the first candidate of a draw, or no name of this ensemble.
+        """
+        draw, arrangement = self.ensemble.split(index)
+        if arrangement:
+            n = self.ensemble.n_arrangements
+            raise UsageError(
+                f"first_index is {index}; a stream begins with a whole draw.",
+                why=f"a draw is {n} candidates here, so first_index must be a multiple of {n}.",
+                fix=f"first_index={n * draw} or {n * (draw + 1)} (--first-index).",
+            )
+        return draw
+
+    def to_config(self) -> dict[str, Any]:
+        """A JSON-able description; with the task, `from_config` rebuilds the experiment."""
+        task = self.task
+        return {
+            "method": METHOD,
+            "task": {
+                "name": task.name,
+                "classes": list(task.class_names),
+                "n_train": task.n_train,
+                "checksum": task.checksum,
+            },
+            "architecture": self.architecture.to_config(),
+            "prior": self.prior.to_config(),
+            "seed": int(self.seed),
+            "first_draw": int(self.first_draw),
+            "curve_fits": self.curve_fits,
+            "keep_predictions": bool(self.keep_predictions),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], task: Task) -> Experiment:
+        """The experiment that `to_config` described.
+
+        Args:
+            config: from a results file.
+            task: from the same file.
+
+        Raises:
+            DamagedFileError: the configuration is incomplete, or not of this task.
+            UsageError: a prior, layer or method that is not known here.
+        """
+        try:
+            method = str(config["method"])
+            if method != METHOD:
+                raise UsageError(
+                    f"the file holds a run by method {method!r}.",
+                    why=f"this biasgpu knows the method {METHOD!r}.",
+                    fix="install a newer biasgpu: pip install -U biasgpu",
+                )
+            if config["task"]["checksum"] != task.checksum:
+                raise DamagedFileError("the task in the file is not the one of its configuration.")
+            return cls(
+                task=task,
+                architecture=Architecture.from_config(config["architecture"]),
+                prior=priors.make(str(config["prior"]["name"])),
+                seed=int(config["seed"]),
+                first_draw=int(config["first_draw"]),
+                curve_fits=int(config["curve_fits"]),
+                keep_predictions=bool(config["keep_predictions"]),
+            )
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedFileError(
+                f"the configuration in the file is incomplete: {error!r}.",
+                why="it says how to rebuild every network.",
+                fix="give a file that biasgpu sample wrote.",
+            ) from error
+
+
+def make(
+    task: Task,
+    architecture: Architecture,
+    prior: str | Prior,
+    *,
+    seed: int,
+    first_index: int = 0,
+    curve_fits: int = 100,
+    keep_predictions: bool = False,
+) -> Experiment:
+    """An experiment from the arguments of `sample`."""
+    whole = Experiment(
+        task,
+        architecture,
+        priors.make(prior),
+        int(seed) if isinstance(seed, np.integer) else seed,
+        curve_fits=curve_fits,
+        keep_predictions=keep_predictions,
+    )
+    return starting(whole, whole.draw_of(first_index))
+
+
+def starting(experiment: Experiment, first_draw: int) -> Experiment:
+    """The same experiment with its stream beginning at another draw."""
+    if first_draw == experiment.first_draw:
+        return experiment
+    return Experiment(
+        experiment.task,
+        experiment.architecture,
+        experiment.prior,
+        experiment.seed,
+        first_draw,
+        experiment.curve_fits,
+        experiment.keep_predictions,
+    )

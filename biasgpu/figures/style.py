@@ -1,0 +1,72 @@
+"""How figures look and how they are saved: readable in print, and without colour."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biasgpu.errors import BiasgpuError, RefusedError, unknown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by everyone; black and yellow left out.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+FORMATS = (".png", ".pdf", ".svg")
+DPI = 200
+SETTINGS: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+
+
+def save(figure: Figure, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a figure.
+
+    Args:
+        figure: from `biasgpu.figures`.
+        path: ends in .png, .pdf or .svg; missing folders are made.
+        overwrite: replace a file that exists.
+
+    Returns:
+        the path.
+
+    Raises:
+        UsageError: another ending.
+        RefusedError: the file exists.
+        BiasgpuError: it cannot be written.
+    """
+    import matplotlib
+
+    target = Path(path)
+    if target.suffix.lower() not in FORMATS:
+        raise unknown(
+            "figure format", target.suffix, FORMATS, fix=f"for example {target.stem or 'curve'}.png"
+        )
+    if os.path.lexists(target) and not overwrite:
+        raise RefusedError(
+            f"{target} exists.",
+            why="a figure is not replaced unless that is asked for.",
+            fix="choose another name, or overwrite=True (--overwrite).",
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with matplotlib.rc_context(SETTINGS):
+            figure.savefig(target, dpi=DPI)
+    except OSError as error:
+        raise BiasgpuError(
+            f"{target} could not be written: {(error.strerror or str(error)).lower()}.",
+            fix="check the folder and its permissions.",
+        ) from error
+    return target

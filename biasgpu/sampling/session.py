@@ -1,0 +1,274 @@
+"""One session of a run: go on until a stopping rule is reached, and commit what is found."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biasgpu import estimates
+from biasgpu.engines.base import Engine
+from biasgpu.errors import BiasgpuError
+from biasgpu.experiment import Experiment
+from biasgpu.fits import Fits
+from biasgpu.run import INTERRUPTED, Run
+from biasgpu.sampling.events import (
+    Committed,
+    Event,
+    Finished,
+    Interrupted,
+    OnEvent,
+    Progress,
+    Started,
+)
+from biasgpu.sampling.interrupts import held_back
+from biasgpu.sampling.sampler import Sampler
+from biasgpu.sampling.stopping import Rules
+from biasgpu.sampling.totals import Speed, Totals
+
+if TYPE_CHECKING:
+    from biasgpu.results import StatusFile, Store
+
+COMMIT_EVERY_S = 0.2
+FAILED = "failed"
+
+
+class Session:
+    """Samples until a rule is reached.
+
+    Args:
+        experiment: what is sampled.
+        rules: when to stop, in totals over all sessions.
+        engine: screens; the caller closes it.
+        totals: what earlier sessions decided.
+        fits: the rows they found.
+        provenance: of the run, this session's settings included.
+        confidence: of the intervals.
+        store: the results file, open; the caller closes it. None keeps results in memory only.
+        status: the status file beside it.
+        on_event: called with every event.
+        started_s: `time.perf_counter()` when this session's work began.
+        threads: CPU threads for the law; None takes all.
+        batch_draws: draws a step; None adapts them. Changes no result.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        rules: Rules,
+        engine: Engine,
+        totals: Totals,
+        fits: Fits,
+        *,
+        provenance: dict[str, Any],
+        confidence: float,
+        store: Store | None = None,
+        status: StatusFile | None = None,
+        on_event: OnEvent | None = None,
+        started_s: float | None = None,
+        threads: int | None = None,
+        batch_draws: int | None = None,
+    ) -> None:
+        self._experiment = experiment
+        self._rules = rules
+        self._engine = engine
+        self._rows = [fits]
+        # Totals and how many parts of `_rows` they cover, set in one assignment: an interruption
+        # at any moment finds both before a batch or both after it.
+        self._state = (totals, 1)
+        self._n_committed = 1
+        self._provenance = provenance
+        self._confidence = confidence
+        self._store = store
+        self._status = status
+        self._on_event = on_event
+        self._speed = Speed(totals)
+        now_s = time.perf_counter()
+        self._origin_s = (now_s if started_s is None else started_s) - totals.elapsed_s
+        self._last_commit_s = now_s
+        end_draw = experiment.last_draw
+        max_draws = rules.max_draws(experiment.ensemble.n_arrangements)
+        if max_draws is not None:
+            end_draw = min(end_draw, experiment.first_draw + max_draws)
+        self._sampler = Sampler(
+            experiment,
+            engine,
+            next_draw=totals.next_draw,
+            end_draw=end_draw,
+            prefix_counts=totals.prefix_counts,
+            threads=threads,
+            batch_draws=batch_draws,
+        )
+
+    @property
+    def totals(self) -> Totals:
+        """What is decided so far."""
+        return self._state[0]
+
+    def run(self) -> Run:
+        """Go on until a rule is reached.
+
+        Raises:
+            KeyboardInterrupt: the user stopped it; what was decided is committed.
+        """
+        try:
+            self._write_status("running", self._progress())
+            self._emit(self._started())
+            reason = self._loop()
+        except KeyboardInterrupt:
+            self._end(INTERRUPTED, complete=False)
+            self._emit(Interrupted(self._result(INTERRUPTED, False), self._output))
+            raise
+        except BaseException:
+            # The error itself is what the user must see, not one of saving what came before it.
+            with contextlib.suppress(BiasgpuError):
+                self._end(FAILED, complete=False)
+            raise
+        self._end(reason, complete=True)
+        run = self._result(reason, True)
+        self._emit(Finished(reason, run))
+        return run
+
+    def _loop(self) -> str:
+        n_arrangements = self._experiment.ensemble.n_arrangements
+        rules = self._rules
+        while True:
+            totals = self.totals
+            reason = rules.reached(totals.n_fits, totals.n_draws, totals.elapsed_s, n_arrangements)
+            if reason is None and self._sampler.done:
+                reason = "candidates"  # every draw that has a name
+            if reason is not None:
+                return reason
+            batch = self._sampler.step(
+                fits_left=None if rules.fits is None else rules.fits - totals.n_fits,
+                left_s=None if rules.time_s is None else rules.time_s - totals.elapsed_s,
+            )
+            now_s = time.perf_counter()
+            self._rows.append(batch.fits)
+            self._state = (totals.plus(batch, now_s - self._origin_s), len(self._rows))
+            progress = self._progress()
+            if now_s - self._last_commit_s >= COMMIT_EVERY_S:
+                self._commit(progress)
+            self._emit(progress)
+
+    def _commit(self, progress: Progress) -> None:
+        self._last_commit_s = time.perf_counter()
+        if self._store is None:
+            return
+        with held_back():
+            self._append()
+            self._write_status("running", progress)
+        self._emit(Committed(progress.n_candidates, progress.n_fits, self._store.n_rows))
+
+    def _append(self) -> None:
+        store, (totals, n_parts) = self._store, self._state
+        if store is None or store.next_draw == totals.next_draw or not totals.n_draws:
+            return
+        # The first part is from earlier sessions; of it only the shape of a row is needed.
+        shape = self._rows[0].take(slice(0, 0))
+        store.append(
+            Fits.concatenate([shape, *self._rows[self._n_committed : n_parts]]),
+            next_draw=totals.next_draw,
+            prefix_counts=totals.prefix_counts,
+            elapsed_s=totals.elapsed_s,
+            counters={"n_borderline": totals.n_borderline},
+        )
+        self._n_committed = n_parts
+
+    def _end(self, reason: str, *, complete: bool) -> None:
+        if self._store is None:
+            return
+        with held_back():
+            try:
+                self._append()
+                self._store.finish(reason, complete=complete)
+            finally:
+                self._write_status("finished" if complete else reason, self._progress())
+
+    def _result(self, reason: str, complete: bool) -> Run:
+        totals, n_parts = self._state
+        return Run(
+            experiment=self._experiment,
+            n_draws=totals.n_draws,
+            prefix_counts=totals.prefix_counts,
+            fits=Fits.concatenate(self._rows[:n_parts]),
+            stop_reason=reason,
+            complete=complete,
+            elapsed_s=totals.elapsed_s,
+            n_borderline=totals.n_borderline,
+            provenance=self._provenance,
+            confidence=self._confidence,
+            output=self._output,
+        )
+
+    @property
+    def _output(self) -> Path | None:
+        return None if self._store is None else self._store.path
+
+    def _started(self) -> Started:
+        totals, experiment, rules = self.totals, self._experiment, self._rules
+        n_arrangements = experiment.ensemble.n_arrangements
+        return Started(
+            engine=self._engine.name,
+            device=self._engine.device,
+            seed=experiment.seed,
+            n_train=experiment.task.n_train,
+            n_arrangements=n_arrangements,
+            n_candidates=n_arrangements * totals.n_draws,
+            n_fits=totals.n_fits,
+            elapsed_s=totals.elapsed_s,
+            fits=rules.fits,
+            candidates=rules.candidates,
+            time_s=rules.time_s,
+            output=self._output,
+        )
+
+    def _progress(self) -> Progress:
+        totals, n_arrangements = self.totals, self._experiment.ensemble.n_arrangements
+        found = estimates.estimate(
+            totals.n_draws,
+            totals.n_fits,
+            stopped_by="user",
+            n_arrangements=n_arrangements,
+            confidence=self._confidence,
+        )
+        draws_per_s = self._speed(totals)
+        return Progress(
+            n_candidates=found.n_candidates,
+            n_fits=found.n_fits,
+            fit_probability=found.probability,
+            fit_probability_interval=(found.low, found.high),
+            minus_log2_fit_probability=found.minus_log2,
+            candidates_per_s=n_arrangements * draws_per_s,
+            elapsed_s=totals.elapsed_s,
+            remaining_s=self._rules.remaining_s(
+                totals.n_fits, totals.n_draws, totals.elapsed_s, n_arrangements, draws_per_s
+            ),
+            n_borderline=totals.n_borderline,
+            best_prefix=totals.best_prefix,
+        )
+
+    def _write_status(self, state: str, progress: Progress) -> None:
+        if self._status is None:
+            return
+        self._status.write(
+            {
+                "state": state,
+                "pid": os.getpid(),
+                "updated": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "engine": self._engine.name,
+                "device": self._engine.device,
+                "n_train": self._experiment.task.n_train,
+                "seed": self._experiment.seed,
+                "output": str(self._output),
+                "stopping": self._rules.to_dict(),
+                **vars(progress),
+            }
+        )
+
+    def _emit(self, event: Event) -> None:
+        if self._on_event is not None:
+            self._on_event(event)

@@ -1,0 +1,72 @@
+"""How far a run has come."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from biasgpu.sampling.batch import Batch
+
+RATE_WINDOW_S = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Totals:
+    """What a run has decided, over all its sessions.
+
+    Attributes:
+        first_draw: where its stream began.
+        next_draw: the first draw that is not decided.
+        prefix_counts: int64 `(n_train + 1,)`: how many draws have each exact prefix.
+        n_borderline: draws that an engine left to the law.
+        elapsed_s: seconds of work.
+    """
+
+    first_draw: int
+    next_draw: int
+    prefix_counts: npt.NDArray[np.int64]
+    n_borderline: int = 0
+    elapsed_s: float = 0.0
+
+    @property
+    def n_draws(self) -> int:
+        """Draws decided."""
+        return self.next_draw - self.first_draw
+
+    @property
+    def n_fits(self) -> int:
+        """Fits of the whole training set."""
+        return int(self.prefix_counts[-1])
+
+    @property
+    def best_prefix(self) -> int:
+        """The longest prefix so far."""
+        return int(np.flatnonzero(self.prefix_counts)[-1]) if self.n_draws else 0
+
+    def plus(self, batch: Batch, elapsed_s: float) -> Totals:
+        """The totals after one more batch, `elapsed_s` being the new total."""
+        return Totals(
+            self.first_draw,
+            batch.end_draw,
+            self.prefix_counts + batch.prefix_counts,
+            self.n_borderline + batch.n_borderline,
+            elapsed_s,
+        )
+
+
+class Speed:
+    """Draws a second over the last few seconds."""
+
+    def __init__(self, totals: Totals) -> None:
+        self._marks = deque([(totals.elapsed_s, totals.next_draw)])
+
+    def __call__(self, totals: Totals) -> float:
+        """The speed now; call it after every batch."""
+        self._marks.append((totals.elapsed_s, totals.next_draw))
+        while len(self._marks) > 2 and self._marks[1][0] < totals.elapsed_s - RATE_WINDOW_S:
+            self._marks.popleft()
+        since_s, draw = self._marks[0]
+        return (totals.next_draw - draw) / max(totals.elapsed_s - since_s, 1e-9)

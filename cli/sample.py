@@ -1,0 +1,251 @@
+"""`biasgpu sample`: the command everything starts with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from biasgpu.cli import options, output
+from biasgpu.errors import UsageError
+
+if TYPE_CHECKING:
+    from biasgpu.cli.sampling_progress import SamplingProgress
+    from biasgpu.run import Run
+    from biasgpu.sampling.events import Interrupted
+
+DEFAULT_FITS = 2000
+DEFAULT_TIME_S = 180.0
+ROWS = ("curve_fits", "keep_predictions")
+RULES = ("fits", "candidates", "time_s")
+TASK = ("data", "data_dir", "classes", "n_train", "data_seed", "selection", "source")
+ARCHITECTURE = ("arch", "width", "depth", "head", "bias")
+EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "seed", "first_index", *ROWS)
+
+
+@click.command(
+    "sample",
+    epilog="\b\nExamples:\n"
+    "  biasgpu sample --width 512\n"
+    "  biasgpu sample --arch lenet --width 2/6 --prior uniform --n-train 32 --candidates 1e9\n"
+    "  biasgpu sample --data mine.npz --n-train 8 --fits 100 -o mine.h5 --json\n"
+    "  biasgpu sample --resume mine.h5 --fits 1000",
+)
+@options.task_options
+@options.architecture_options
+@options.prior_options
+@options.stopping_options
+@options.engine_options
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    metavar="FILE",
+    type=click.Path(),
+    help="The results file.  [default: runs/ and a name that tells the settings]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file; the old one is kept as .bak.")
+@click.option(
+    "--resume",
+    metavar="RUN.h5",
+    type=click.Path(),
+    help="Go on with this file where it stopped; other settings must be the same or left out.",
+)
+@click.option("--keep-predictions", is_flag=True, help="Store every fit's test predictions.")
+@click.option(
+    "--curve-fits",
+    metavar="COUNT",
+    type=int,
+    default=100,
+    show_default=True,
+    help="Networks to keep for every smaller N of the curve.",
+)
+@click.option(
+    "--confidence",
+    metavar="P",
+    type=float,
+    help="Of the intervals.  [default: 0.95]",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@output.common
+@click.pass_context
+def command(ctx: click.Context, as_json: bool, quiet: bool, **given: Any) -> None:
+    """Draw networks and keep those that fit the training set.
+
+    Without --fits, --candidates or --time it stops at 2000 fits or after 3 minutes, whichever comes
+    first. Ctrl-C stops it too; what was found is kept.
+    """
+    from biasgpu.cli.sampling_progress import SamplingProgress
+
+    settings = {name: given[name] for name in (*RULES, "engine", "device", "threads")}
+    if given["confidence"] is not None:
+        settings["confidence"] = given["confidence"]
+    progress = SamplingProgress(quiet=quiet or as_json)
+    try:
+        if given["resume"] is None:
+            run = _start(given, settings, progress)
+        else:
+            run = _go_on(ctx, given, settings, progress)
+    except KeyboardInterrupt:
+        if progress.interrupted is None:
+            raise
+        _print_interrupted(progress.interrupted, as_json)
+        ctx.exit(output.INTERRUPTED)
+    if as_json:
+        output.print_json(run.summary())
+    else:
+        _print(run)
+
+
+def _start(given: dict[str, Any], settings: dict[str, Any], progress: SamplingProgress) -> Run:
+    import biasgpu
+    from biasgpu import priors
+    from biasgpu.cli.naming import free_path, slug
+
+    if all(settings[name] is None for name in RULES):
+        settings |= {"fits": DEFAULT_FITS, "time_s": DEFAULT_TIME_S}
+    architecture = _architecture(given)
+    prior = priors.make(given["prior"])
+    task = _task(given)
+    path = given["path"] or free_path(slug(task, architecture, prior, given["seed"]))
+    with progress:
+        progress.heading.append(_heading(task, architecture, prior, given["seed"]))
+        if task.sources.get("note"):
+            progress.heading.append(f"Note: {task.sources['note']}")
+        return biasgpu.sample(
+            task,
+            architecture,
+            prior,
+            seed=given["seed"],
+            **settings,
+            first_index=given["first_index"],
+            **{name: given[name] for name in ROWS},
+            output=path,
+            overwrite=given["overwrite"],
+            on_event=progress,
+        )
+
+
+def _go_on(
+    ctx: click.Context,
+    given: dict[str, Any],
+    settings: dict[str, Any],
+    progress: SamplingProgress,
+) -> Run:
+    import biasgpu
+    from biasgpu.results import check_config
+
+    for name, option in (("path", "-o"), ("overwrite", "--overwrite")):
+        if given[name]:
+            raise UsageError(
+                f"{option} does not go with --resume.",
+                why="--resume goes on with the file that it names.",
+                fix=f"biasgpu sample --resume {given['resume']}",
+            )
+    path = given["resume"]
+    stored = biasgpu.open(path)
+    typed = {
+        name: given[name]
+        for name in EXPERIMENT
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if typed:
+        check_config(*_compared(stored, typed), path=path)
+    with progress:
+        heading = _heading(stored.task, stored.architecture, stored.prior, stored.seed)
+        progress.heading.append(heading)
+        return biasgpu.resume(path, **settings, on_event=progress)
+
+
+def _compared(stored: Run, typed: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The stored settings that were typed again, and what was typed."""
+    from biasgpu import architectures, priors
+
+    old: dict[str, Any] = {}
+    new: dict[str, Any] = {}
+    if any(name in typed for name in TASK):
+        config = stored.task.config
+        again = _task({name: typed.get(name, _stored_task(config, name)) for name in TASK})
+        old["task"], new["task"] = {**config}, {**again.config}
+        if old == new:
+            old["task"]["checksum"] = stored.task.checksum
+            new["task"]["checksum"] = again.checksum
+    if any(name in typed for name in ARCHITECTURE):
+        mine = stored.architecture
+        same = typed.get("arch", mine.name) == mine.name
+        again = architectures.make(
+            typed.get("arch", mine.name),
+            width=typed.get("width", mine.options.get("width") if same else None),
+            depth=typed.get("depth", mine.options.get("depth") if same else None),
+            head=typed.get("head", mine.head),
+            bias=typed.get("bias", mine.bias),
+        )
+        old["architecture"], new["architecture"] = _short(mine), _short(again)
+    if "prior" in typed:
+        old["prior"], new["prior"] = str(stored.prior), str(priors.make(typed["prior"]))
+    for name in ("seed", *ROWS):
+        if name in typed:
+            old[name], new[name] = stored.config[name], typed[name]
+    if "first_index" in typed:
+        old["first_index"] = stored.summary()["first_index"]
+        new["first_index"] = typed["first_index"]
+    return old, new
+
+
+def _stored_task(config: dict[str, Any], name: str) -> Any:
+    return config.get("name" if name == "data" else name)
+
+
+def _short(architecture: Any) -> dict[str, Any]:
+    config = architecture.to_config()
+    return {**{key: config[key] for key in ("name", "head", "bias")}, **config["options"]}
+
+
+def _task(given: dict[str, Any]) -> Any:
+    import biasgpu
+
+    # The defaults of biasgpu.task hold for whatever is None.
+    keys = {name: given[name] for name in TASK if name != "data" and given.get(name) is not None}
+    return biasgpu.task(given["data"], **keys)
+
+
+def _architecture(given: dict[str, Any]) -> Any:
+    from biasgpu import architectures
+
+    options = {name: given[name] for name in ARCHITECTURE if name != "arch"}
+    return architectures.make(given["arch"], **options)
+
+
+def _heading(task: Any, architecture: Any, prior: Any, seed: int) -> str:
+    classes = " vs ".join(task.class_names)
+    return (
+        f"{task.name} {classes}, n_train {task.n_train}; {architecture}; prior {prior}; seed {seed}"
+    )
+
+
+def _print(run: Run) -> None:
+    from biasgpu.cli.summary import print_curve, print_summary
+
+    summary = run.summary()
+    path = summary.get("output")
+    print_summary(summary, f"Found {summary['n_fits']:,} networks that fit")
+    print_curve(summary.get("curve") or [])
+    if path:
+        out = output.stdout()
+        out.print(f"Stored in {path}. Next:")
+        for line in (
+            f"biasgpu show {path}",
+            f"biasgpu verify {path}",
+            f"biasgpu plot {path} -o figure.png",
+            f"biasgpu sample --resume {path} --fits {10 * max(run.n_fits, 100)}",
+        ):
+            out.print(f"  {line}")
+
+
+def _print_interrupted(event: Interrupted, as_json: bool) -> None:
+    if as_json:
+        output.print_json(event.run.summary())
+    output.note(f"Interrupted after {event.run.n_fits:,} fits.")
+    if event.output is not None:
+        output.note(f"They are in {event.output}. To go on: biasgpu sample --resume {event.output}")

@@ -1,0 +1,138 @@
+"""`biasgpu show`: what a results file holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biasgpu.cli import options, output
+
+if TYPE_CHECKING:
+    from biasgpu.run import Run
+
+
+@click.command(
+    "show",
+    epilog="\b\nExamples:\n"
+    "  biasgpu show runs/digits.h5\n"
+    "  biasgpu show runs/digits.h5 --index 12345",
+)
+@options.run_argument
+@click.option("--index", metavar="I", type=int, help="Show this one network instead.")
+@click.option(
+    "--top",
+    metavar="COUNT",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="How many fits to list, those of the highest test accuracy first.",
+)
+@output.common
+def command(run: str, index: int | None, top: int, as_json: bool) -> None:
+    """Show what a results file holds, or one of its networks.
+
+    A file is read without locking it: a run that is writing to it goes on undisturbed.
+    """
+    import biasgpu
+
+    stored = biasgpu.open(run)
+    if index is not None:
+        _show_network(stored, index, as_json)
+    elif as_json:
+        summary = stored.summary()
+        output.print_json({**summary, "config": stored.config, "top_fits": _top(stored, top)})
+    else:
+        _show_run(stored, run, top)
+
+
+def _show_run(run: Run, path: str, top: int) -> None:
+    from biasgpu.cli.summary import percent, print_curve, print_summary
+
+    summary = run.summary()
+    classes = " vs ".join(run.task.class_names)
+    print_summary(
+        summary,
+        f"{path}: {run.task.name} {classes}, n_train {run.task.n_train}; {run.architecture}; "
+        f"prior {run.prior}; seed {run.seed}",
+    )
+    print_curve(summary.get("curve") or [])
+    best = _top(run, top)
+    if best:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in ("index", "margin", "test accuracy", *run.task.class_names):
+            table.add_column(heading, justify="right")
+        for fit in best:
+            table.add_row(
+                str(fit["index"]),
+                f"{fit['margin']:.3g}",
+                percent(fit["test_accuracy"]),
+                *(percent(value) for value in fit["test_accuracy_per_class"]),
+            )
+        output.stdout().print(table)
+        output.note(f"One of them: biasgpu show {path} --index {best[0]['index']}")
+
+
+def _top(run: Run, count: int) -> list[dict[str, Any]]:
+    """The fits of the highest test accuracy, equal ones by index."""
+    import numpy as np
+
+    fits = run.fits.take(np.flatnonzero(run.fits.prefix == run.task.n_train))
+    accuracy = np.nan_to_num(fits.test_accuracy, nan=-1.0)
+    return [
+        {
+            "index": int(fits.index[row]),
+            "margin": float(fits.margin[row]),
+            "test_accuracy": float(fits.test_accuracy[row]),
+            "test_accuracy_per_class": fits.test_accuracy_per_class[row].tolist(),
+        }
+        for row in np.argsort(-accuracy, kind="stable")[:count]
+    ]
+
+
+def _show_network(run: Run, index: int, as_json: bool) -> None:
+    from biasgpu.cli.summary import percent
+    from biasgpu.describe import describe_network
+
+    found = describe_network(run.network(index), run.task)
+    if as_json:
+        output.print_json(found)
+        return
+    out = output.stdout()
+    verdict = "a fit" if found["fit"] else f"no fit: right on the first {found['prefix']} samples"
+    out.print(f"Network {index} of seed {run.seed} ({run.architecture}): {verdict}", style="bold")
+    per_class = ", ".join(
+        f"{name} {percent(value)}" for name, value in found["test_accuracy_per_class"].items()
+    )
+    for label, value in (
+        ("draw", f"{found['draw']}, arrangement {found['arrangement']}"),
+        ("train accuracy", percent(found["train_accuracy"])),
+        ("least margin", f"{found['margin']:.4g}"),
+        ("test accuracy", f"{percent(found['test_accuracy'])} ({per_class})"),
+    ):
+        out.print(f"  {label:<16} {value}")
+    _print_layers(found["layers"])
+
+
+def _print_layers(layers: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("layer")
+    for heading in ("output", "weight", "parameters", "Frobenius", "spectral", "bias norm"):
+        table.add_column(heading, justify="right")
+    for layer in layers:
+        row = [layer["layer"], _shape(layer["output_shape"])]
+        if "weight_shape" in layer:
+            row += [_shape(layer["weight_shape"]), f"{layer['n_parameters']:,}"]
+            row += [f"{layer[k]:.4g}" for k in ("frobenius_norm", "spectral_norm", "bias_norm")]
+        table.add_row(*row)
+    output.stdout().print(table)
+
+
+def _shape(shape: list[int]) -> str:
+    return "x".join(map(str, shape))

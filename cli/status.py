@@ -1,0 +1,87 @@
+"""`biasgpu status`: how far a run is."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from biasgpu.cli import options, output
+from biasgpu.cli.parsing import DURATION, format_count, format_duration
+
+SILENT_S = 60.0
+
+
+@click.command("status", epilog="\b\nExample:\n  biasgpu status runs/digits.h5 --watch")
+@options.run_argument
+@click.option("--watch", is_flag=True, help="Show it again and again until the run ends.")
+@click.option(
+    "--every",
+    "every_s",
+    metavar="DURATION",
+    type=DURATION,
+    default="2s",
+    show_default=True,
+    help="How often, with --watch.",
+)
+@output.common
+def command(run: str, watch: bool, every_s: float, as_json: bool) -> None:
+    """Show how far a run is, without touching its file.
+
+    Reads the small status file that a run keeps beside its results, so that watching never
+    disturbs it.
+    """
+    from biasgpu.results import read_status
+
+    while True:
+        status = read_status(run)
+        if status.get("state") == "running" and _gone(status):
+            status["state"] = "killed"
+        if as_json:
+            output.print_json(status)
+        else:
+            output.stdout().print(_line(run, status))
+        if not watch or status.get("state") != "running":
+            return
+        time.sleep(every_s)
+
+
+def _gone(status: dict[str, Any]) -> bool:
+    """Whether the run was killed: no such process here, and no news for a while.
+
+    (One alone says little: the process may be on another machine, or busy.)
+    """
+    pid, updated = status.get("pid"), status.get("updated")
+    if not isinstance(pid, int) or pid < 1 or not isinstance(updated, str):
+        return False
+    try:
+        silent_s = (datetime.now(UTC) - datetime.fromisoformat(updated)).total_seconds()
+    except (ValueError, TypeError):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return silent_s > SILENT_S
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _line(run: str, status: dict[str, Any]) -> str:
+    parts = [f"{run}: {status.get('state', 'unknown')}"]
+    if "n_candidates" in status:
+        parts.append(f"{format_count(status['n_candidates'])} candidates")
+    if status.get("candidates_per_s"):
+        parts.append(f"{format_count(status['candidates_per_s'])}/s")
+    if "n_fits" in status:
+        parts.append(f"{status['n_fits']:,} fits")
+    if status.get("minus_log2_fit_probability") is not None:
+        parts.append(f"-log2 P {status['minus_log2_fit_probability']:.2f}")
+    if status.get("elapsed_s") is not None:
+        parts.append(format_duration(status["elapsed_s"]))
+    if status.get("state") == "running" and status.get("remaining_s") is not None:
+        parts.append(f"{format_duration(status['remaining_s'])} left")
+    return ", ".join(parts)

@@ -1,0 +1,100 @@
+"""A run in words and tables, from its JSON-able summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from biasgpu.cli.output import stdout
+from biasgpu.cli.parsing import format_count, format_duration
+
+DASH = "-"
+
+
+def number(value: float | None, form: str = ".4g") -> str:
+    """A number in the given form; a dash where there is none."""
+    return DASH if value is None or value != value else format(value, form)
+
+
+def interval(values: Sequence[float | None] | None, form: str = ".4g") -> str:
+    """`low to high`, or a dash."""
+    if not values or all(value is None for value in values):
+        return DASH
+    low, high = (number(value, form) if value is not None else "inf" for value in values)
+    return f"{low} to {high}"
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with one decimal."""
+    return DASH if value is None or value != value else f"{100 * value:.1f}%"
+
+
+def accuracy_line(statistics: Mapping[str, Any] | None) -> str:
+    """`91.2% on average, std 3.1%, 80.0% to 98.0%`."""
+    if not statistics or statistics.get("mean") is None:
+        return DASH
+    return (
+        f"{percent(statistics['mean'])} on average, std {percent(statistics.get('std'))}, "
+        f"{percent(statistics.get('min'))} to {percent(statistics.get('max'))}"
+    )
+
+
+def print_summary(summary: Mapping[str, Any], heading: str) -> None:
+    """What was found, on stdout."""
+    out = stdout()
+    out.print(heading, style="bold")
+    confidence = summary.get("confidence", 0.95)
+    n_train = summary.get("n_train")
+    rows = [
+        ("candidates", f"{summary['n_candidates']:,}"),
+        ("fits", f"{summary['n_fits']:,}"),
+        (
+            "fit probability",
+            f"{number(summary.get('fit_probability'))}  "
+            f"({confidence:.0%}: {interval(summary.get('fit_probability_interval'))})",
+        ),
+        (
+            "-log2 P",
+            f"{number(summary.get('minus_log2_fit_probability'), '.2f')}  "
+            f"(independent guessing: {n_train})",
+        ),
+        ("test accuracy", accuracy_line(summary.get("test_accuracy"))),
+        ("work", _work(summary)),
+    ]
+    if summary.get("stopped_by"):
+        rows.append(("stopped by", str(summary["stopped_by"])))
+    for label, value in rows:
+        out.print(f"  {label:<16} {value}")
+
+
+def _work(summary: Mapping[str, Any]) -> str:
+    text = f"{format_duration(summary.get('elapsed_s') or 0.0)}"
+    rate = summary.get("candidates_per_s")
+    if rate:
+        text += f", {format_count(rate)} candidates/s"
+    if summary.get("engine"):
+        text += f", engine {summary['engine']} on {summary.get('device', 'cpu')}"
+    return text
+
+
+def print_curve(curve: Sequence[Mapping[str, Any]]) -> None:
+    """Fit probability and test accuracy for each N, on stdout."""
+    from rich import box
+    from rich.table import Table
+
+    if not curve:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("n_train", "fits", "-log2 P", "interval", "test accuracy", "std"):
+        table.add_column(heading, justify="right")
+    for point in curve:
+        accuracy = point.get("test_accuracy") or {}
+        table.add_row(
+            str(point["n_train"]),
+            f"{point['n_fits']:,}",
+            number(point.get("minus_log2_fit_probability"), ".2f"),
+            interval(point.get("interval"), ".2f"),
+            percent(accuracy.get("mean")),
+            percent(accuracy.get("std")),
+        )
+    stdout().print(table)
