@@ -38,6 +38,7 @@ def _law_normals(words, out):
 def _both(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     quick, exact = np.empty(len(words), np.float32), np.empty(len(words))
     _screening_normals(words.view(np.int32), quick)
+    quick *= np.float32(2.0**-31)
     _law_normals(words.astype(np.uint64), exact)
     return quick, exact
 

@@ -17,7 +17,6 @@ Cost: 6 vector instructions a round; with 10 rounds, 60 for 32 words, less what 
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 from llvmlite import ir
@@ -30,6 +29,7 @@ from biasgpu.engines.cpu.simd import (
     f64x8,
     i32x8,
     i32x16,
+    in_step,
     intrinsic,
     llvm_type,
     splat,
@@ -91,7 +91,9 @@ def two_blocks(
                 state[0] = builder.xor(builder.xor(builder.lshr(p1, shift), c1), keys[0])
                 state[2] = builder.xor(builder.xor(builder.lshr(p0, shift), c3), keys[1])
                 state[1], state[3] = p1, p0
-            _in_step(builder, states)
+            heads = in_step(builder, [state[word] for state in states for word in (0, 2)])
+            for state, c0, c2 in zip(states, heads[0::2], heads[1::2], strict=True):
+                state[0], state[2] = c0, c2
         result = []
         groups = words.lanes // 8
         for block in range(2):
@@ -100,27 +102,6 @@ def two_blocks(
         return context.make_tuple(builder, signature.return_type, result)
 
     return signature, codegen
-
-
-def _in_step(builder: Any, states: list[list[Any]]) -> None:
-    """Keep LLVM from running one state ahead of the others: an empty instruction that needs them
-    all.
-
-    Its scheduler, to save registers, otherwise puts the rounds of one state behind those of
-    another, and the processor's window does not reach from one to the other.
-    """
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return
-    kind = llvm_type(u64x8)
-    values = [state[word] for state in states for word in (0, 2)]
-    result = ir.LiteralStructType([kind] * len(values))
-    constraints = ",".join(["=v"] * len(values) + [str(i) for i in range(len(values))])
-    together = builder.asm(
-        ir.FunctionType(result, [kind] * len(values)), "", constraints, values, side_effect=False
-    )
-    for i, state in enumerate(states):
-        state[0] = builder.extract_value(together, 2 * i)
-        state[2] = builder.extract_value(together, 2 * i + 1)
 
 
 def _join(builder: Any, groups: list[Any]) -> Any:

@@ -13,6 +13,7 @@ while.
 from __future__ import annotations
 
 import operator
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,23 @@ def element_pointer(context: Any, builder: Any, array_type: Any, array: Any, ind
     """While generating code: the address of an element of a one-dimensional array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [index], inbounds=True)
+
+
+def in_step(builder: Any, values: list[Any]) -> list[Any]:
+    """While generating code: keep LLVM from running one of several chains ahead of the others.
+
+    An empty instruction that needs all the values at once. LLVM's scheduler, to save registers,
+    otherwise puts one chain of dependent operations behind another, and the processor's window
+    does not reach from one to the next: each then waits for itself.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return values
+    kind = values[0].type
+    result = ir.LiteralStructType([kind] * len(values))
+    constraints = ",".join(["=v"] * len(values) + [str(i) for i in range(len(values))])
+    signature = ir.FunctionType(result, [kind] * len(values))
+    together = builder.asm(signature, "", constraints, values, side_effect=False)
+    return [builder.extract_value(together, i) for i in range(len(values))]
 
 
 def _binary(function: Any, floats: str, integers: str) -> None:

@@ -45,8 +45,9 @@ def _scaled_normals(buffer: Any, words: Any, scale: Any) -> Any:
     if buffer.dtype == types.float32:
 
         def quick(buffer: Any, words: Any, scale: Any) -> Any:
-            n = normals_f32(words)
-            return (n[0] * scale, n[1] * scale, n[2] * scale, n[3] * scale)
+            n = normals_f32(words)  # times 2^31
+            s = scale * splat_like(buffer, np.float32(2.0**-31))
+            return (n[0] * s, n[1] * s, n[2] * s, n[3] * s)
 
         return quick
 
