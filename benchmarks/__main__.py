@@ -33,8 +33,8 @@ def main() -> None:
     best = ceilings.measure(options.threads)
     console = Console(width=150)
     console.print(
-        f"ceilings, {options.threads} threads: {best.uniform_words_per_s / 1e9:.2f} G uniform words "
-        f"a second, {best.normal_words_per_s / 1e9:.2f} G normal ones, "
+        f"ceilings, {options.threads} threads: {best.uniform_words_per_s / 1e9:.2f} G uniform "
+        f"words a second, {best.normal_words_per_s / 1e9:.2f} G normal ones, "
         f"{best.products_per_s / 1e9:.0f} G products"
     )
     rows = []

@@ -17,7 +17,8 @@ from numba import njit
 
 from biasgpu.engines.cpu.program import NORMAL, UNIFORM_32
 from biasgpu.engines.cpu.quads import add4, keep4, load4, madd4, zero4
-from biasgpu.engines.cpu.simd import LANES_F32, load
+from biasgpu.engines.cpu.simd import load
+from biasgpu.engines.cpu.vectors import LANES_F32
 from biasgpu.engines.cpu.weights import draw_units
 from biasgpu.engines.cpu.workspace import aligned
 
@@ -54,7 +55,7 @@ class Ceilings:
 
 
 def measure(threads: int, seconds: float = 1.0) -> Ceilings:
-    """The ceilings of this machine: the best of the repeats that `seconds` allow, three at least."""
+    """The ceilings of this machine: the best of the repeats that `seconds` allow, at least 3."""
     buffers = [aligned(4 * BLOCKS * LANES_F32, np.float32) for _ in range(threads)]
     names = np.zeros(32, np.uint64)
     words = 4 * BLOCKS * LANES_F32 * 1000

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from biasgpu.ensemble import Ensemble
     from biasgpu.errors import BiasgpuError
     from biasgpu.network import Network
-    from biasgpu.run import Run, open
+    from biasgpu.reopen import open
+    from biasgpu.run import Run
     from biasgpu.sampling import resume, sample, stream
     from biasgpu.task import Task
     from biasgpu.tasks import task, task_from_arrays
@@ -43,7 +44,7 @@ _PLACES = {
     "layers": "",
     "lenet": "biasgpu.architectures",
     "mlp": "biasgpu.architectures",
-    "open": "biasgpu.run",
+    "open": "biasgpu.reopen",
     "paper_mlp": "biasgpu.architectures",
     "priors": "",
     "resume": "biasgpu.sampling",

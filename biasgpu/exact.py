@@ -66,7 +66,7 @@ def _compiled(
 ) -> None:
     from biasgpu.engines.cpu.engine import default_threads
     from biasgpu.engines.cpu.screen import compiled_exact
-    from biasgpu.engines.cpu.simd import LANES_F64
+    from biasgpu.engines.cpu.vectors import LANES_F64
     from biasgpu.engines.cpu.workspace import Workspace
 
     exact = compiled_exact()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from biasgpu import curve as curves
 from biasgpu import estimates
 from biasgpu.architectures import Architecture
 from biasgpu.ensemble import Ensemble
-from biasgpu.errors import UsageError
 from biasgpu.estimates import Estimate, StoppedBy
 from biasgpu.experiment import Experiment
 from biasgpu.fits import Fits
@@ -248,50 +246,3 @@ class Run:
 
     def _point(self, n_train: int) -> int:
         return curves.check_point(n_train, self.experiment.points)
-
-
-def open(path: str | os.PathLike[str], *, confidence: float | None = None) -> Run:
-    """The run in a results file, from the file alone; also while it is being written.
-
-    Args:
-        path: the file.
-        confidence: of the intervals; None takes the one the run was made with.
-
-    Raises:
-        BiasgpuError: it is not there, or cannot be read.
-        DamagedFileError: damaged or foreign.
-        UsageError: a prior or layer of the user's own that is not registered here, or a confidence
-            outside (0, 1).
-    """
-    from biasgpu.results import read
-
-    return from_stored(read(path), confidence=confidence)
-
-
-def from_stored(stored: Any, *, confidence: float | None = None) -> Run:
-    """The run that `biasgpu.results.read` found.
-
-    Raises:
-        DamagedFileError, UsageError: as `open`.
-    """
-    experiment = Experiment.from_config(stored.config, stored.task)
-    if confidence is None:
-        kept = stored.provenance.get("confidence")
-        confidence = kept if isinstance(kept, float) and 0 < kept < 1 else 0.95
-    elif not 0 < confidence < 1:
-        raise UsageError(
-            f"confidence is {confidence}; it must lie between 0 and 1.", fix="confidence=0.95"
-        )
-    return Run(
-        experiment=experiment,
-        n_draws=max(0, stored.next_draw - experiment.first_draw),
-        prefix_counts=stored.prefix_counts,
-        fits=stored.fits,
-        stop_reason=stored.stop_reason,
-        complete=stored.complete,
-        elapsed_s=stored.elapsed_s,
-        n_borderline=stored.counters.get("n_borderline", 0),
-        provenance=stored.provenance,
-        confidence=confidence,
-        output=stored.path,
-    )

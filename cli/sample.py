@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from biasgpu.run import Run
     from biasgpu.sampling.events import Interrupted
 
-DEFAULT_FITS = 2000
-DEFAULT_TIME_S = 180.0
+DEFAULT_FITS = 1000
+DEFAULT_TIME_S = 600.0
 ROWS = ("curve_fits", "keep_predictions")
 RULES = ("fits", "candidates", "time_s")
 TASK = ("data", "data_dir", "classes", "n_train", "data_seed", "selection", "source")

@@ -31,6 +31,14 @@ def usable_gpu(request: pytest.FixtureRequest) -> None:
         pytest.skip(reason)
 
 
+@pytest.fixture
+def commit_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commit after every batch."""
+    from biasgpu.sampling import session
+
+    monkeypatch.setattr(session, "COMMIT_EVERY_S", 0.0)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """A GPU test that skips itself fails too where a GPU is required."""

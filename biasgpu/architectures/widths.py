@@ -57,9 +57,11 @@ def units(base: int, factor: Fraction) -> int:
 
 
 def width_label(factors: Sequence[Fraction]) -> str:
-    """`"1/3"`, or the factors with commas where layers differ."""
+    """`"2/6"`, or the factors with commas where layers differ; in sixths as published."""
     distinct = factors[:1] if len(set(factors)) == 1 else factors
-    return ",".join(str(factor) for factor in distinct)
+    return ",".join(
+        f"{6 * factor}/6" if factor.denominator in (2, 3) else str(factor) for factor in distinct
+    )
 
 
 def _fraction(part: WidthLike) -> Fraction:

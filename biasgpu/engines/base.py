@@ -57,6 +57,11 @@ class Engine(ABC):
         """
 
     @property
+    def notice(self) -> str:
+        """What a user should know before the first draws are screened; empty if nothing."""
+        return ""
+
+    @property
     def granularity(self) -> int:
         """The engine works best on multiples of so many draws."""
         return 1

@@ -10,8 +10,9 @@ import numpy as np
 
 from biasgpu.errors import RefusedError
 from biasgpu.evaluate import evaluate
+from biasgpu.reopen import from_stored
 from biasgpu.results import read
-from biasgpu.run import Run, from_stored
+from biasgpu.run import Run
 from biasgpu.sampling.stopping import Rules
 
 _COLUMNS = (

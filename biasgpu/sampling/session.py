@@ -20,6 +20,7 @@ from biasgpu.sampling.events import (
     Event,
     Finished,
     Interrupted,
+    Note,
     OnEvent,
     Progress,
     Started,
@@ -117,6 +118,8 @@ class Session:
         try:
             self._write_status("running", self._progress())
             self._emit(self._started())
+            if self._engine.notice:
+                self._emit(Note(self._engine.notice))
             reason = self._loop()
         except KeyboardInterrupt:
             self._end(INTERRUPTED, complete=False)

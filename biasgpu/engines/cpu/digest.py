@@ -6,14 +6,19 @@ The digest is a closure variable of the cached functions, which numba makes part
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from functools import cache
 from pathlib import Path
+
+import numba
+from llvmlite import binding
 
 import biasgpu.margins
 import biasgpu.normal
 import biasgpu.reference
 import biasgpu.rng
+from biasgpu.data.locate import cache_dir
 
 
 @cache
@@ -26,3 +31,23 @@ def source_digest() -> int:
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return int.from_bytes(digest.digest()[:8], "little")
+
+
+def _marker() -> Path:
+    """An empty file in the user's cache that says: this was compiled here, its code is on disk."""
+    machine = f"{numba.__version__}-{binding.get_host_cpu_name()}"
+    place = hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:8]
+    return cache_dir() / "compiled" / f"{source_digest():016x}-{place}-{machine}"
+
+
+def is_compiled() -> bool:
+    """Whether the engine's machine code should be on disk. A guess: it only decides on a notice."""
+    return _marker().exists()
+
+
+@cache
+def note_compiled() -> None:
+    """Remember that the machine code has been made."""
+    with contextlib.suppress(OSError):
+        _marker().parent.mkdir(parents=True, exist_ok=True)
+        _marker().touch()

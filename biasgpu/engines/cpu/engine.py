@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from biasgpu.engines.base import MAX_TRAIN, Engine, Prefixes
+from biasgpu.engines.cpu.digest import is_compiled, note_compiled
 from biasgpu.engines.cpu.program import lower, unsupported
 from biasgpu.engines.cpu.screen import compiled_screen
-from biasgpu.engines.cpu.simd import LANES_F32
+from biasgpu.engines.cpu.vectors import LANES_F32
 from biasgpu.engines.cpu.workspace import Workspace
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError
@@ -100,6 +101,13 @@ class CpuEngine(Engine):
         return unsupported(ensemble)
 
     @property
+    def notice(self) -> str:
+        """See `Engine.notice`: compiling takes a while, once."""
+        if is_compiled():
+            return ""
+        return "compiling the cpu engine for this machine, once: about half a minute."
+
+    @property
     def chunk(self) -> int:
         """Draws a thread takes at a time: some 0.2 s of work, which also fills later stages."""
         steps = self.ensemble.steps
@@ -144,6 +152,7 @@ class CpuEngine(Engine):
             )  # fmt: skip
         finally:
             self._spaces.put(space)
+        note_compiled()
 
     def close(self) -> None:
         """See `Engine.close`."""

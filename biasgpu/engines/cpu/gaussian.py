@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba import types
 
 from biasgpu import normal as law
-from biasgpu.engines.cpu.simd import (
+from biasgpu.engines.cpu.vectors import (
     constant,
     f32x16,
     f64x8,

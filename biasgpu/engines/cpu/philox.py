@@ -22,7 +22,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from biasgpu.engines.cpu.simd import (
+from biasgpu.engines.cpu.vectors import (
     constant,
     element_pointer,
     f32x16,

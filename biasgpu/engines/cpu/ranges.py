@@ -25,14 +25,7 @@ from biasgpu.engines.cpu.program import (
     TINY,
 )
 from biasgpu.engines.cpu.quads import LOWEST, abs4, add1, add4, load4, madd4, zero4
-from biasgpu.engines.cpu.simd import (
-    load,
-    maximum,
-    negative,
-    splat_like,
-    store,
-    zero_where_below,
-)
+from biasgpu.engines.cpu.simd import load, maximum, negative, splat_like, store, zero_where_below
 from biasgpu.engines.cpu.weights import lanes
 
 FLOOR = 2.0**-100  # margins.layer_constants, floor_hmax

@@ -16,7 +16,7 @@ from numba import njit
 
 from biasgpu.engines.cpu.digest import source_digest
 from biasgpu.engines.cpu.forward import forward
-from biasgpu.engines.cpu.simd import LANES_F32, LANES_F64
+from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64
 from biasgpu.engines.cpu.walk import walk_many, walk_two
 
 _LOW_HALF = np.uint64(0xFFFFFFFF)

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 
 from biasgpu.engines.base import BORDERLINE
-from biasgpu.engines.cpu.simd import LANES_F32, lanes_above, load, negative, splat_like
+from biasgpu.engines.cpu.simd import lanes_above, load, negative, splat_like
+from biasgpu.engines.cpu.vectors import LANES_F32
 from biasgpu.margins import DECISION_SLACK
 
 OVERFLOW = 1e29  # a bound past this may hide a sum past the largest float32

@@ -12,16 +12,8 @@ from numba.core.extending import overload
 from biasgpu.engines.cpu.gaussian import normal_f64, normals_f32
 from biasgpu.engines.cpu.philox import odd_integer, two_blocks
 from biasgpu.engines.cpu.program import UNIFORM_8, UNIFORM_16, UNIFORM_32
-from biasgpu.engines.cpu.simd import (
-    LANES_F32,
-    LANES_F64,
-    f32x16,
-    f64x8,
-    intrinsic,
-    llvm_type,
-    splat_like,
-    store,
-)
+from biasgpu.engines.cpu.simd import splat_like, store
+from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64, f32x16, f64x8, intrinsic, llvm_type
 
 
 @intrinsic

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biasgpu.engines.cpu.program import Program
-from biasgpu.engines.cpu.simd import LANES_F32, LANES_F64
+from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64
 
 ALIGNMENT = 64  # bytes of a cache line: a vector that straddles two is read at half speed
 
