@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from biasgpu import engines, priors
+from biasgpu import engines, exact, priors
 from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
 from biasgpu.engines.base import BORDERLINE
 from biasgpu.ensemble import Ensemble
@@ -19,6 +19,7 @@ from biasgpu.errors import BiasgpuError, UsageError
 from biasgpu.layers import Shape
 
 DRAWS = 48
+COMPILED_DRAWS = 9  # of them, whose logits the compiled law has to get right to the bit
 SELF_TEST_S = 10.0
 _FIRST_DRAWS = (0, 1, 2**32 - DRAWS // 2, 2**40)
 
@@ -103,6 +104,9 @@ def self_test(
         if reason is None and name != "reference"
         for device in (devices() if name == "torch" else ["cpu"])
     ]
+    # Compiling and loading are no part of the time.
+    for check in checks:
+        _try(replace(check), *_random_ensemble(np.random.default_rng(0)), 0, None)
     end = time.monotonic() + time_s
     going = list(checks)
     while going:
@@ -127,7 +131,7 @@ def _try(
     x: npt.NDArray[np.float32],
     y: npt.NDArray[np.int64],
     first: int,
-    truth: npt.NDArray[np.uint16],
+    truth: npt.NDArray[np.uint16] | None,
 ) -> None:
     try:
         engine = engines.make(check.engine, ensemble, x, y, device=check.device)
@@ -143,6 +147,18 @@ def _try(
         return
     finally:
         engine.close()
+    # The compiled law decides what is borderline; it must have the reference's bits.
+    draws = np.arange(first, first + COMPILED_DRAWS, dtype=np.uint64)
+    logits = exact.logits(ensemble, draws, x)
+    if truth is None:
+        return
+    for draw, ours in zip(draws.tolist(), logits, strict=True):
+        if not np.array_equal(ours, ensemble.logits(draw, x)):
+            check.disagreement = (
+                f"{ensemble.architecture} on inputs {ensemble.shape}, prior {ensemble.prior}, seed "
+                f"{ensemble.seed}, draw {draw}: the compiled law's logits are not the reference's"
+            )
+            return
     sure = found != BORDERLINE
     check.n_ensembles += 1
     check.n_draws += DRAWS

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +32,17 @@ def source_digest() -> int:
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return int.from_bytes(digest.digest()[:8], "little")
+
+
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """`function` compiled, free of the interpreter's lock, and kept on disk where that can be.
+
+    `function` must have `source_digest()` in a closure variable.
+    """
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # numba has found no folder it may write to
+        return numba.njit(nogil=True)(function)
 
 
 def _marker() -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from biasgpu.engines.cpu.digest import source_digest
+from biasgpu.engines.cpu.digest import compiled, source_digest
 from biasgpu.engines.cpu.forward import forward
 from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64
 from biasgpu.engines.cpu.walk import walk_many, walk_two
@@ -36,7 +36,7 @@ def compiled_screen() -> Callable[..., None]:
     """The compiled screen; its machine code is kept until one of its sources changes."""
     digest = source_digest()
 
-    @njit(nogil=True, cache=True)
+    @compiled
     def screen(
         ops: Any, constants: Any, quads: Any, family: int, seed: Any, inputs: Any, wide: Any, peaks:
         Any, labels: Any, stages: Any, n_outputs: int, initial: Any, first_draw: Any, prefixes: Any,
@@ -93,7 +93,7 @@ def compiled_exact() -> Callable[..., None]:
     """The compiled law: float64 logits of any draws on any inputs."""
     digest = source_digest()
 
-    @njit(nogil=True, cache=True)
+    @compiled
     def exact(
         ops: Any, constants: Any, quads: Any, family: int, seed: Any, inputs: Any, peaks: Any,
         n_samples: int, n_outputs: int, draws: Any, logits: Any, names: Any, w: Any, here: Any,
