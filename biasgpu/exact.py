@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biasgpu.ensemble import Ensemble
+from biasgpu.priors import NormalPrior, UniformPrior
 
 if TYPE_CHECKING:
     from biasgpu.engines.cpu.program import Program
@@ -51,10 +52,18 @@ def logits(
 
 
 @lru_cache(maxsize=8)
-def _program(ensemble: Ensemble) -> Program:
+def _program(ensemble: Ensemble, *_prior: object) -> Program:
     from biasgpu.engines.cpu.program import lower
 
     return lower(ensemble)
+
+
+def _about_prior(ensemble: Ensemble) -> tuple[object, ...]:
+    """What tells apart two priors of a user's own that bear the same name."""
+    prior = ensemble.prior
+    assert isinstance(prior, (UniformPrior, NormalPrior))
+    scales = [prior.scale(step.fan_in) for step in ensemble.steps if step.linear]
+    return type(prior), prior.bits, *scales
 
 
 def _compiled(
@@ -70,7 +79,7 @@ def _compiled(
     from biasgpu.engines.cpu.workspace import Workspace
 
     exact = compiled_exact()
-    program = _program(ensemble)
+    program = _program(ensemble, *_about_prior(ensemble))
     inputs = program.inputs(x, np.float64)
     peaks = program.peaks(inputs)
     per_sample = 2 * program.buffer_units * LANES_F64 * 8

@@ -73,8 +73,8 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "seed", "first_index", *ROWS)
 def command(ctx: click.Context, as_json: bool, quiet: bool, **given: Any) -> None:
     """Draw networks and keep those that fit the training set.
 
-    Without --fits, --candidates or --time it stops at 2000 fits or after 3 minutes, whichever comes
-    first. Ctrl-C stops it too; what was found is kept.
+    Without --fits, --candidates or --time it stops at 1000 fits or after 10 minutes, whichever
+    comes first. Ctrl-C stops it too; what was found is kept.
     """
     from biasgpu.cli.sampling_progress import SamplingProgress
 

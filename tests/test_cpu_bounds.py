@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from biasgpu import exact, priors
+from biasgpu import engines, exact, priors
 from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
+from biasgpu.engines.base import BORDERLINE
 from biasgpu.engines.cpu.engine import CpuEngine
 from biasgpu.engines.cpu.program import INJECT
 from biasgpu.engines.cpu.simd import LANES_F32
 from biasgpu.engines.cpu.walk import OVERFLOW
+from biasgpu.engines.reference import ReferenceEngine
 from biasgpu.ensemble import Ensemble
+from biasgpu.errors import UsageError
 from biasgpu.priors import NormalPrior
 from tests.strategies import ensembles, strokes
 
@@ -93,8 +95,8 @@ def test_ordinary_networks(number: int) -> None:
     found = screen(*ordinary()[number], first_draw=2**40)
     assert found.trusted.all()
     check(found)
-    # Useful bounds, too: what a draw's logits are like lies far outside.
-    assert np.median(found.bounds / np.abs(found.law).max(axis=(0, 1)).clip(1e-30)) < 1e-3
+    # Useful bounds, too, far smaller than the logits of a draw.
+    assert np.median(found.bounds / np.abs(found.law).max(axis=(0, 1)).clip(1e-30)) < 1e-2
     assert (found.bounds > 0)[found.alive.any(axis=0)].all()
 
 
@@ -147,12 +149,26 @@ def test_a_bound_that_is_too_small_would_be_noticed(number: int) -> None:
         check(screen(ensemble, x, 2**40, inject=1e-4))
 
 
-@pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e-30, 1e-25, 1e-20, 1e25, 1e35])
+@pytest.mark.parametrize("scale", [2.0**-64, 1e-15, 1e25, 1e35])
 def test_normal_priors_of_a_users_own_scale(scale: float) -> None:
-    prior = NormalPrior(f"test-normal-{scale}", lambda fan_in: scale / math.sqrt(fan_in))
-    ensemble = Ensemble(mlp(8, 1), prior, (5,), 2, 5)
-    x = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
-    if CpuEngine.supports(ensemble) is None:
-        check(screen(ensemble, x, 0))
-    else:
-        assert scale < 1e-20
+    ensemble, x = own_scale(scale)
+    check(screen(ensemble, x, 0))
+
+
+@pytest.mark.parametrize("scale", [1e-44, 1e-33, 1e-30, 5e-20])
+def test_weights_too_small_for_float32(scale: float) -> None:
+    ensemble, x = own_scale(scale)
+    assert "too small" in str(CpuEngine.supports(ensemble))
+    with pytest.raises(UsageError, match="too small for float32"):
+        screen(ensemble, x, 0)
+    found = engines.make("auto", ensemble, x, np.arange(len(x)) % 2, device="cpu")
+    assert found.name != "cpu"
+    stated = found.screen(0, 40)
+    expected = ReferenceEngine(ensemble, x, np.arange(len(x)) % 2).screen(0, 40)
+    sure = stated != BORDERLINE
+    assert stated[sure].tolist() == expected[sure].tolist()
+
+
+def own_scale(scale: float) -> tuple[Ensemble, npt.NDArray[np.float32]]:
+    ensemble = Ensemble(mlp(depth=0), NormalPrior("test-own", lambda fan_in: scale), (5,), 2, 5)
+    return ensemble, (1e20 * np.random.default_rng(0).normal(size=(6, 5))).astype(np.float32)

@@ -73,8 +73,8 @@ CASES = {
     "one logit": Case(
         mlp(4, 1, head="one-logit", bias="prior"), "uniform8", (2,), 2, 5, 2**63 - N, 2**33 + 7
     ),
-    "padded": Case(Architecture("padded", PADDED), "uniform16", (2, 7, 6), 3, 6, 2**50, 2**50),
-    "dead": Case(mlp(1, 3), "kaiming-uniform8", (3,), 2, 4, 2**40, 2**63),
+    "padded": Case(Architecture("padded", PADDED), "uniform16", (2, 7, 6), 3, 6, 2**40, 2**50),
+    "dead": Case(mlp(2, 2), "kaiming-uniform8", (3,), 2, 4, 2**50, 2**63),
 }
 
 

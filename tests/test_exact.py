@@ -11,6 +11,7 @@ from biasgpu import exact, priors
 from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
 from biasgpu.ensemble import Ensemble
 from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from biasgpu.priors import NormalPrior, UniformPrior
 from tests.strategies import Case, cases, strokes
 
 
@@ -90,3 +91,14 @@ def test_nothing_asked(n_draws: int, n_samples: int) -> None:
     x = np.ones((n_samples, 4), np.float32)
     found = exact.logits(ensemble, np.arange(n_draws, dtype=np.uint64), x)
     assert found.shape == (n_draws, n_samples, 3)
+
+
+def test_a_prior_that_changes_under_its_name() -> None:
+    x = np.random.default_rng(2).normal(size=(3, 4)).astype(np.float32)
+    for prior in (
+        NormalPrior("mine", lambda fan_in: 1.0),
+        NormalPrior("mine", lambda fan_in: 2.0 / fan_in),
+        UniformPrior("mine", lambda fan_in: 1.0),
+        UniformPrior("mine", lambda fan_in: 1.0, 16),
+    ):
+        check(Case(Ensemble(mlp(6, 2), prior, (4,), 2, 9), x, np.zeros(3, np.int64), 0, 5))

@@ -33,6 +33,8 @@ SCALE, GAIN, INJECT, TINY, N_FLOATS = range(5)
 # Families of priors.
 UNIFORM_32, UNIFORM_16, UNIFORM_8, NORMAL = range(4)
 
+# Below, float32 weights or their scale are denormal, and EPSILON_F32 no bound of their error.
+SMALLEST_STD = 2.0**-64
 UNITS_AT_ONCE = 4  # output units whose weights are in the buffer together
 SLOT_STEP = 16  # a unit's place in the buffer is a multiple of the weights of one 8-bit block
 
@@ -87,6 +89,10 @@ def unsupported(ensemble: Ensemble) -> str | None:
     for step in ensemble.steps:
         if not isinstance(step.layer, known):
             return f"the layer {type(step.layer).__name__} has no compiled form"
+        if step.linear and isinstance(ensemble.prior, NormalPrior):
+            scale = ensemble.prior.scale(step.fan_in)
+            if not scale >= SMALLEST_STD:
+                return f"the standard deviation {scale:.3g} is too small for float32"
     return None
 
 
