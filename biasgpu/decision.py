@@ -106,21 +106,28 @@ def decide(
         draws: uint64 `(n,)`, for the error message.
 
     Raises:
-        NonFiniteError: a logit is infinite or not a number.
+        NonFiniteError: a logit is infinite or not a number, on a sample up to the first error.
     """
-    finite = np.isfinite(logits).all(axis=(1, 2))
-    if not finite.all():
-        draw = int(draws[int(np.argmin(finite))])
+    finite = np.isfinite(logits).all(axis=2)
+    all_finite = bool(finite.all())
+    usable = logits if all_finite else np.where(finite[..., None], logits, 0.0)
+    if ensemble.n_outputs <= 2:
+        decided = _decide_two(usable, labels, ensemble.n_arrangements)
+    else:
+        each = [_decide_many(row, labels) for row in usable]
+        prefix, arrangement = np.array(each, dtype=np.int64).reshape(-1, 2).T
+        decided = Decided(prefix, arrangement)
+    # Only samples up to the first error decide; what comes after is nobody's business, so that
+    # stopping at the first error is no less strict than going on.
+    reached = ~finite.all(axis=1) & (decided.prefix >= np.argmin(finite, axis=1))
+    if reached.any():
+        draw = int(draws[int(np.argmax(reached))])
         raise NonFiniteError(
             f"draw {draw} of seed {ensemble.seed} has a logit that is infinite or not a number.",
             why="such a network classifies nothing; its weights or inputs are too large.",
             fix="use a prior of smaller scale (--prior kaiming-normal), or scale the inputs.",
         )
-    if ensemble.n_outputs <= 2:
-        return _decide_two(logits, labels, ensemble.n_arrangements)
-    decided = [_decide_many(row, labels) for row in logits]
-    prefix, arrangement = np.array(decided, dtype=np.int64).reshape(-1, 2).T
-    return Decided(prefix, arrangement)
+    return decided
 
 
 def _decide_two(logits: Logits, labels: npt.NDArray[np.int64], n_arrangements: int) -> Decided:

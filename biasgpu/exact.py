@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from biasgpu.engines.cpu.program import Program
 
 BUFFER_BYTES = 48 << 20  # activations of one thread
+WIDE_BYTES = 384 << 20  # of all threads, where that is too little for MANY_SAMPLES at once
+MANY_SAMPLES = 64  # weights are drawn again for every so many samples at worst
 
 
 def logits(
@@ -83,9 +85,10 @@ def _compiled(
     inputs = program.inputs(x, np.float64)
     peaks = program.peaks(inputs)
     per_sample = 2 * program.buffer_units * LANES_F64 * 8
-    block = max(1, min(len(x), BUFFER_BYTES // per_sample))
     local = threading.local()
     workers = threads or default_threads()
+    room = max(BUFFER_BYTES, min(WIDE_BYTES // workers, MANY_SAMPLES * per_sample))
+    block = max(1, min(len(x), room // per_sample))
     # Enough draws for a call to be worth its while, few enough to share among the threads.
     share = -(-len(draws) // (4 * workers * LANES_F64)) * LANES_F64
     share = min(share, max(1, BUFFER_BYTES // (8 * block * ensemble.n_outputs)))

@@ -152,7 +152,7 @@ class Experiment:
             return cls(
                 task=task,
                 architecture=Architecture.from_config(config["architecture"]),
-                prior=priors.make(str(config["prior"]["name"])),
+                prior=priors.from_config(config["prior"]),
                 seed=int(config["seed"]),
                 first_draw=int(config["first_draw"]),
                 curve_fits=int(config["curve_fits"]),

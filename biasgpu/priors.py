@@ -13,7 +13,8 @@ make a `UniformPrior` or `NormalPrior` with a scale of your own (every engine ta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -55,8 +56,18 @@ class Prior:
         raise NotImplementedError
 
     def to_config(self) -> dict[str, Any]:
-        """A JSON-able description; `make(config["name"])` rebuilds the prior."""
-        return {"name": self.name}
+        """A JSON-able description; `from_config` finds the prior again, or says it is another."""
+        return {"name": self.name, "fingerprint": self.fingerprint}
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits over some of its weights: equal draws, equal fingerprint."""
+        words = np.arange(64, dtype=np.uint32) * np.uint32(0x9E3779B1)
+        digest = zlib.crc32(f"{self.bits} {self.symmetric}".encode())
+        for fan_in in (1, 2, 25, 784):
+            weights = np.ascontiguousarray(self.weights(words, fan_in), dtype="<f4")
+            digest = zlib.crc32(weights.tobytes(), digest)
+        return f"{digest:08x}"
 
     def __str__(self) -> str:
         return self.name
@@ -165,7 +176,30 @@ def register(prior: Prior) -> Prior:
         raise UsageError(f"the prior name {prior.name!r} is taken.", fix="choose another name.")
     if prior.bits not in (32, 16, 8):
         raise UsageError(f"{prior.name}: bits is {prior.bits}; it must be 32, 16 or 8.")
+    if prior.name in _REGISTERED and _REGISTERED[prior.name] != prior:
+        raise UsageError(
+            f"another prior is registered as {prior.name!r} already.",
+            why="results files know a prior by its name.",
+            fix="choose another name.",
+        )
     _REGISTERED[prior.name] = prior
+    return prior
+
+
+def from_config(config: Mapping[str, Any]) -> Prior:
+    """The prior that `to_config` described.
+
+    Raises:
+        UsageError: no prior of that name is known, or it draws other weights than the file's did.
+    """
+    name = str(config["name"])
+    prior = make(name)
+    if prior.fingerprint != config["fingerprint"]:
+        raise UsageError(
+            f"the prior {name!r} known here is not the one that the file was made with.",
+            why="its weights differ: another definition was registered under the same name.",
+            fix="register the prior that the file was made with (biasgpu.priors.register).",
+        )
     return prior
 
 
@@ -180,6 +214,12 @@ def make(prior: str | Prior) -> Prior:
         UsageError: an unknown name, or a parameter that is not a positive number.
     """
     if isinstance(prior, Prior):
+        if prior.name.partition(":")[0] in _BUILDERS and make(prior.name) != prior:
+            raise UsageError(
+                f"this is not the built-in prior {prior.name!r}.",
+                why="results files know a prior by its name.",
+                fix="give it another name.",
+            )
         return prior
     if prior in _REGISTERED:
         return _REGISTERED[prior]

@@ -175,8 +175,9 @@ class Run:
     def fits_at(self, n_train: int) -> Fits:
         """Fits of the first `n_train` training samples, by index.
 
-        All of them for the whole training set; the first `curve_fits` at a smaller N, which makes
-        them a fair sample of the fits there.
+        All of them for the whole training set; the first `curve_fits` at a smaller N. A run that
+        stopped at a fit leaves that one out there: its last draw fits the whole set by the
+        stopping rule, and would not be a fair sample of what fits less.
 
         Raises:
             UsageError: not an N of the curve.
@@ -184,6 +185,10 @@ class Run:
         rows = np.flatnonzero(self.fits.prefix >= self._point(n_train))
         if n_train != self.task.n_train:
             rows = rows[: self.experiment.curve_fits]
+            if self.stopped_by == "fits" and len(rows):
+                last_draw = self.experiment.first_draw + self.n_draws - 1
+                if int(self.fits.index[rows[-1]]) // self.ensemble.n_arrangements == last_draw:
+                    rows = rows[:-1]
         return self.fits.take(rows)
 
     @property

@@ -66,5 +66,10 @@ class Engine(ABC):
         """The engine works best on multiples of so many draws."""
         return 1
 
+    @property
+    def minimum(self) -> int:
+        """Fewer draws at a time take the engine as long as so many."""
+        return 1
+
     def close(self) -> None:  # noqa: B027 (most engines hold nothing)
         """Give back threads and memory."""

@@ -101,9 +101,10 @@ def _outer(tail: Tensor) -> Tensor:
 def _transform(ensemble: Ensemble, words: Tensor, fan_in: int) -> Tensor:
     """Words `(..., n)` to canonical weights `(..., n * 32 // bits)`."""
     prior = ensemble.prior
-    if isinstance(prior, UniformPrior):
+    # Exactly these: a subclass may draw otherwise.
+    if type(prior) is UniformPrior:
         return odd_integers(words, prior.bits).float().mul_(float(prior.step(fan_in)))
-    if isinstance(prior, NormalPrior):
+    if type(prior) is NormalPrior:
         return normal(words).mul_(float(prior.scale(fan_in))).float()
     weights = prior.weights(words.cpu().numpy().astype(np.uint32), fan_in)
     return torch.from_numpy(np.ascontiguousarray(weights)).to(words.device)

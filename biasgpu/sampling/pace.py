@@ -14,10 +14,12 @@ class Pace:
     Args:
         granularity: the engine works best on multiples of so many draws.
         fixed: always take so many instead, if given.
+        minimum: fewer draws would take as long.
     """
 
-    def __init__(self, granularity: int, fixed: int | None = None) -> None:
+    def __init__(self, granularity: int, fixed: int | None = None, *, minimum: int = 1) -> None:
         self._granularity = max(1, granularity)
+        self._minimum = minimum
         self._fixed = fixed
         self._last = 0
         self._draws_per_s = 0.0
@@ -34,9 +36,8 @@ class Pace:
             return min(self._granularity, FIRST_DRAWS)
         target_s = BATCH_S if left_s is None else min(BATCH_S, max(0.0, left_s))
         n = int(min(self._draws_per_s * target_s, GROWTH * self._last, MAX_DRAWS))
-        if n >= self._granularity:
-            n -= n % self._granularity
-        return max(1, n)
+        step = self._granularity if n >= self._granularity else self._minimum
+        return max(self._minimum, n - n % step)
 
     def measured(self, n_draws: int, elapsed_s: float) -> None:
         """Learn from a batch."""

@@ -54,7 +54,7 @@ class Sampler:
         self._state = (next_draw, prefix_counts)
         self._end_draw = end_draw
         self._threads = threads
-        self._pace = Pace(engine.granularity, batch_draws)
+        self._pace = Pace(engine.granularity, batch_draws, minimum=engine.minimum)
 
     @property
     def next_draw(self) -> int:

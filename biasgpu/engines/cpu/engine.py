@@ -20,23 +20,27 @@ from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError
 from biasgpu.layout import n_products, n_words
 
-STAGE_LIMIT = 16  # samples a stage adds at most: bounds the memory for activations
+STAGE_LIMIT = 16  # samples a stage adds at most
+STAGE_BYTES = 64 << 20  # of activations a thread holds, if one sample's fit
 MAX_CHUNK = 1 << 16  # draws a thread takes at a time, at most
 
 
-def stage_ends(n_train: int, *, costly_weights: bool = False) -> npt.NDArray[np.int64]:
+def stage_ends(
+    n_train: int, *, costly_weights: bool = False, limit: int = STAGE_LIMIT
+) -> npt.NDArray[np.int64]:
     """Where stages end. The plan changes no result, only how much is done twice or for nothing.
 
     Args:
         n_train: training samples; the last stage ends there.
         costly_weights: whether making weights costs more than putting samples through them. Then
             fewer, longer stages: 4, 16, 32, ... instead of 2, 4, 8, 16, 32, ...
+        limit: samples a stage adds at most.
     """
-    growth, end = (4, 4) if costly_weights else (2, 2)
-    ends = []
+    growth = 4 if costly_weights else 2
+    ends, end = [], min(growth, limit)
     while end < n_train:
         ends.append(end)
-        end += min((growth - 1) * end, STAGE_LIMIT)
+        end += min((growth - 1) * end, limit)
     return np.array([*ends, n_train], dtype=np.int64)
 
 
@@ -82,18 +86,29 @@ class CpuEngine(Engine):
         # Measured: making a word costs as much as some 9 multiplications in a lane, and the shorter
         # plan makes words for a fifth fewer networks but multiplies for two samples more.
         costly = 3 * n_words(ensemble.steps) > n_products(ensemble.steps)
-        plan = stage_ends(len(y_train), costly_weights=costly) if stages is None else stages
+        per_sample = 2 * self.program.buffer_units * LANES_F32 * 4
+        limit = max(1, min(STAGE_LIMIT, STAGE_BYTES // per_sample))
+        plan = (
+            stage_ends(len(y_train), costly_weights=costly, limit=limit)
+            if stages is None
+            else stages
+        )
         self.stages = np.asarray(plan, dtype=np.int64)
         inputs = self.program.inputs(x_train, np.float32)
         self._peaks = self.program.peaks(inputs)
         self._inputs = inputs.reshape(-1)
         self._wide = self._inputs.astype(np.float64)
+        self._screen = compiled_screen()
+        self._open()
+
+    def _open(self) -> None:
+        """Threads, and the memory each works in. A forked child inherits no working threads."""
+        self._process = os.getpid()
         widest = int(np.diff(self.stages, prepend=0).max())
         self._spaces: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
         for _ in range(self.threads):
             self._spaces.put(Workspace.make(self.program, widest, np.float32))
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="biasgpu-screen")
-        self._screen = compiled_screen()
 
     @classmethod
     def supports(cls, ensemble: Ensemble) -> str | None:
@@ -120,10 +135,18 @@ class CpuEngine(Engine):
         """See `Engine.granularity`: a chunk for each thread."""
         return self.chunk * self.threads
 
+    @property
+    def minimum(self) -> int:
+        """See `Engine.minimum`: all lanes of every thread."""
+        return LANES_F32 * self.threads
+
     def screen(self, first_draw: int, n_draws: int) -> Prefixes:
         """See `Engine.screen`."""
+        if self._process != os.getpid():
+            self._open()
         prefixes = np.empty(n_draws, dtype=np.uint16)
-        chunk = min(self.chunk, max(LANES_F32, -(-n_draws // self.threads)))
+        share = -(-n_draws // (self.threads * LANES_F32)) * LANES_F32
+        chunk = min(self.chunk, max(LANES_F32, share))
         starts = range(0, n_draws, chunk)
 
         def one(start: int) -> None:

@@ -83,7 +83,7 @@ class Program:
 
 def unsupported(ensemble: Ensemble) -> str | None:
     """Why this engine cannot take the ensemble, or None if it can."""
-    if not isinstance(ensemble.prior, (UniformPrior, NormalPrior)):
+    if type(ensemble.prior) not in (UniformPrior, NormalPrior):  # a subclass may draw otherwise
         return f"the prior {ensemble.prior.name} has no compiled form"
     known = (Dense, Conv2d, MaxPool2d, ReLU, Flatten)
     for step in ensemble.steps:
