@@ -108,7 +108,7 @@ def decide(
     Raises:
         NonFiniteError: a logit is infinite or not a number, on a sample up to the first error.
     """
-    finite = np.isfinite(logits).all(axis=2)
+    finite = np.asarray(np.isfinite(logits).all(axis=-1))
     all_finite = bool(finite.all())
     usable = logits if all_finite else np.where(finite[..., None], logits, 0.0)
     if ensemble.n_outputs <= 2:
@@ -119,7 +119,7 @@ def decide(
         decided = Decided(prefix, arrangement)
     # Only samples up to the first error decide; what comes after is nobody's business, so that
     # stopping at the first error is no less strict than going on.
-    reached = ~finite.all(axis=1) & (decided.prefix >= np.argmin(finite, axis=1))
+    reached = ~finite.all(axis=-1) & (decided.prefix >= np.argmin(finite, axis=1))
     if reached.any():
         draw = int(draws[int(np.argmax(reached))])
         raise NonFiniteError(

@@ -91,8 +91,10 @@ def judge(
     """
     logits = exact.logits(ensemble, draws, x, threads=threads)
     decided = decide(logits, y, ensemble, draws)
-    by_class = _arranged(logits, decided.arrangement)
     outside = np.arange(len(y)) >= decided.prefix[:, None]
+    # Behind the first error a logit may be infinite; nothing there is looked at.
+    usable = np.where(outside[..., None], 0.0, logits)
+    by_class = _arranged(usable, decided.arrangement)
     margin = np.where(outside, np.inf, margins(by_class, y)).min(axis=1)
     return Judged(decided.prefix, decided.arrangement, margin)
 
