@@ -14,6 +14,7 @@ from biasgpu.engines.cpu.program import (
     COLUMNS,
     FIRST_BLOCK,
     INPUTS,
+    PAIR,
     RELU_AFTER,
     SCALE,
     SLOT_STEP,
@@ -34,7 +35,7 @@ from biasgpu.engines.cpu.quads import (
     top4,
     zero4,
 )
-from biasgpu.engines.cpu.ranges import note_range, raise_ceiling, unit_bounds
+from biasgpu.engines.cpu.ranges import note_range, pair_bound, raise_ceiling, unit_bounds
 from biasgpu.engines.cpu.simd import load_splat_wide, maximum, splat_like, widen
 from biasgpu.engines.cpu.weights import draw_units, lanes, screening
 from biasgpu.reference import RUN_LENGTH
@@ -100,7 +101,7 @@ def _make_dense(sums: Any) -> Any:
             law's pre-activations may reach.
 
         Returns:
-            The largest error bound of a unit.
+            The largest error bound of a unit; of two logits, half the bound of their difference.
         """
         width = lanes(w)
         n_in, units, columns, blocks = op[INPUTS], op[UNITS], op[COLUMNS], op[BLOCKS]
@@ -119,6 +120,8 @@ def _make_dense(sums: Any) -> Any:
             if screening(w):
                 errors = unit_bounds(w, slots, op, constants, bounds)
                 worst = maximum(worst, max4(errors))
+                if op[PAIR]:
+                    worst = pair_bound(w, slots[0], slots[1], op, constants, ranges)
             for a in range(0, n_samples, 2):
                 b = min(a + 1, n_samples - 1)
                 out_a, out_b = sums(x, a * n_in, b * n_in, n_in, w, slots)

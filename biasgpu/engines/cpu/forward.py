@@ -24,6 +24,7 @@ from biasgpu.engines.cpu.program import (
     POOL,
     POOL_SIZE,
     SILENCES,
+    WIDE,
     WIDTH,
 )
 from biasgpu.engines.cpu.ranges import input_bounds, note_alive, reset_ceilings
@@ -104,8 +105,8 @@ def forward(
 
     Returns:
         The buffer that holds the logits, `[sample, output, lane]`. While screening, the first
-        vector of `bounds` then holds the logits' error bound, the second the largest bound of
-        anything: past 1e29 a sum may have overflowed, and no bound means anything.
+        vector of `bounds` then holds the logits' error bound (of two logits, half the bound of
+        their difference), the second the largest bound of anything: past 1e29 a sum may have overflowed, and no bound means anything.
     """
     width = lanes(w)
     number = w.dtype.type
@@ -124,7 +125,7 @@ def forward(
             if screening(w):
                 input_bounds(w, op, constant, ranges, bounds)
                 reset_ceilings(w, ceilings, n_samples)
-            if i == 0 and kind == DENSE and screening(w):
+            if op[WIDE] and screening(w):
                 error = dense_shared_wide(
                     wide_inputs, there, w, names, seed, op, constant, family, n_samples,
                     bounds, ranges, ceilings,

@@ -26,8 +26,8 @@ DENSE, CONV, POOL, RELU, PAD = range(5)
 (
     KIND, INPUTS, OUTPUTS, UNITS, FAN_IN, COLUMNS, FIRST_BLOCK, BLOCKS, RELU_AFTER, POOL_SIZE,
     CHANNELS, HEIGHT, WIDTH, KERNEL, QUADS, QUADS_START, PADDING, GROUPS, GROUP_SIZE, SILENCES,
-    N_COLUMNS,
-) = range(21)  # fmt: skip
+    WIDE, PAIR, N_COLUMNS,
+) = range(23)  # fmt: skip
 # Columns of its row of floats: weight scale, and the constants of the rounding bound (margins.py).
 SCALE, GAIN, INJECT, TINY, N_FLOATS = range(5)
 # Families of priors.
@@ -36,6 +36,7 @@ UNIFORM_32, UNIFORM_16, UNIFORM_8, NORMAL = range(4)
 # Below, float32 weights or their scale are denormal, and EPSILON_F32 no bound of their error.
 SMALLEST_STD = 2.0**-64
 UNITS_AT_ONCE = 4  # output units whose weights are in the buffer together
+WIDE_FAN_IN = 256  # inputs of a first layer above which float32 would round too much to be certain
 SLOT_STEP = 16  # a unit's place in the buffer is a multiple of the weights of one 8-bit block
 
 
@@ -197,10 +198,10 @@ class _Builder:
         # A term is rounded within its run, then with the runs after its own, then by the bias.
         runs = -(-step.fan_in // run)
         depth = min(run, step.fan_in) + runs - 1 + (step.columns > step.fan_in)
-        if row[KIND] == DENSE and not self.ops:
-            # The first layer screens in float64: what it rounds there is within one float32 unit,
-            # and its sum is rounded to float32, then once more by the bias.
-            depth = 3
+        if row[KIND] == DENSE and not self.ops and step.fan_in > WIDE_FAN_IN:
+            # A wide first layer screens in float64: what it rounds there is within one float32
+            # unit, and its sum is rounded to float32, then once more by the bias.
+            row[WIDE], depth = 1, 3
         normal = isinstance(self.prior, NormalPrior)
         # Screening weights: the approximation, the rounded scale, their product; the law's
         # rounding.
@@ -221,6 +222,7 @@ class _Builder:
 
     def finish(self, leading: tuple[Step, ...]) -> Program:
         ops = np.stack(self.ops)
+        ops[-1, PAIR] = ops[-1, KIND] == DENSE and self.n_outputs == 2
         # Where a silent ReLU layer leaves logits of exactly zero: no drawn bias comes after it.
         biased = np.flatnonzero(ops[:, COLUMNS] > ops[:, FAN_IN])
         unbiased_after = np.arange(len(ops)) >= (biased.max() if len(biased) else -1)

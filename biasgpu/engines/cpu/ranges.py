@@ -25,7 +25,16 @@ from biasgpu.engines.cpu.program import (
     TINY,
 )
 from biasgpu.engines.cpu.quads import LOWEST, abs4, add1, add4, load4, madd4, zero4
-from biasgpu.engines.cpu.simd import load, maximum, negative, splat_like, store, zero_where_below
+from biasgpu.engines.cpu.simd import (
+    absolute,
+    load,
+    madd,
+    maximum,
+    negative,
+    splat_like,
+    store,
+    zero_where_below,
+)
 from biasgpu.engines.cpu.weights import lanes
 
 FLOOR = 2.0**-100  # margins.layer_constants, floor_hmax
@@ -77,6 +86,41 @@ def unit_bounds(w: Any, slots: Any, op: Any, constants: Any, bounds: Any) -> Any
         bias = abs4(load4(w, slots, op[FAN_IN]))
         even = madd4(bias, load(bounds, groups * width), even)
     return add1(add4(even, odd), splat_like(w, w.dtype.type(constants[TINY])))
+
+
+@njit
+def pair_bound(w: Any, u: int, v: int, op: Any, constants: Any, ranges: Any) -> Any:
+    """Half the error bound of the difference of two units, from what is known of their inputs.
+
+    An error e of an input moves the difference by |w_u - w_v| e only, where it may move both units
+    by |w_u| e and |w_v| e. What the units round by themselves, and what their weights may be off
+    (the gain beyond 1), adds up as before.
+
+    Args (in numba):
+        u, v: the vectors of `w` at which the units' weights start.
+        ranges: still those of the inputs.
+    """
+    width = lanes(w)
+    number = w.dtype.type
+    gain, inject = splat_like(w, number(constants[GAIN])), splat_like(w, number(constants[INJECT]))
+    beyond = splat_like(w, number(constants[GAIN] - 1.0))
+    floor = splat_like(w, number(FLOOR))
+    apart, both = splat_like(w, number(0.0)), splat_like(w, number(0.0))
+    at_u, at_v = u * width, v * width
+    for group in range(op[GROUPS]):
+        error = load(ranges, 2 * group * width)
+        peak = maximum(load(ranges, (2 * group + 1) * width), floor)
+        own = beyond * error + inject * peak
+        moved = gain * error
+        for _ in range(op[GROUP_SIZE]):
+            one, other = load(w, at_u), load(w, at_v)
+            apart = madd(absolute(one - other), moved, apart)
+            both = madd(absolute(one) + absolute(other), own, both)
+            at_u, at_v = at_u + width, at_v + width
+    if op[COLUMNS] > op[FAN_IN]:
+        both = madd(absolute(load(w, at_u)) + absolute(load(w, at_v)), inject, both)
+    half = splat_like(w, number(0.5))
+    return half * (apart + both) + splat_like(w, number(constants[TINY]))
 
 
 @njit(forceinline=True)
