@@ -106,7 +106,8 @@ def forward(
     Returns:
         The buffer that holds the logits, `[sample, output, lane]`. While screening, the first
         vector of `bounds` then holds the logits' error bound (of two logits, half the bound of
-        their difference), the second the largest bound of anything: past 1e29 a sum may have overflowed, and no bound means anything.
+        their difference), the second the largest bound of anything: past 1e29 a sum may have
+        overflowed, and no bound means anything.
     """
     width = lanes(w)
     number = w.dtype.type
