@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,26 +93,28 @@ def _compiled(
     # Enough draws for a call to be worth its while, few enough to share among the threads.
     share = -(-len(draws) // (4 * workers * LANES_F64)) * LANES_F64
     share = min(share, max(1, BUFFER_BYTES // (8 * block * ensemble.n_outputs)))
+    if len(draws) <= share and len(x) > MANY_SAMPLES:
+        # Too few draws for every thread: let them share the samples, and draw the weights each.
+        block = min(block, -(-len(x) // workers))
 
-    def one(start: int) -> None:
+    def one(place: tuple[int, int]) -> None:
         if not hasattr(local, "space"):
             local.space = Workspace.make(program, block, np.float64)
-        part = draws[start : start + share]
-        for begin in range(0, len(x), block):
-            rows = inputs[begin : begin + block]
-            out = np.empty((len(part), len(rows), ensemble.n_outputs))
-            exact(
-                program.ops, program.constants, program.quads, program.family,
-                np.uint64(ensemble.seed), rows.reshape(-1), peaks, len(rows), program.n_outputs,
-                part, out, *local.space.buffers,
-            )  # fmt: skip
-            result[start : start + share, begin : begin + block] = out
+        start, begin = place
+        part, rows = draws[start : start + share], inputs[begin : begin + block]
+        out = np.empty((len(part), len(rows), ensemble.n_outputs))
+        exact(
+            program.ops, program.constants, program.quads, program.family,
+            np.uint64(ensemble.seed), rows.reshape(-1), peaks, len(rows), program.n_outputs,
+            part, out, *local.space.buffers,
+        )  # fmt: skip
+        result[start : start + share, begin : begin + block] = out
 
-    starts = range(0, len(draws), share)
-    if workers == 1 or len(starts) == 1:
-        for start in starts:
-            one(start)
+    places = list(product(range(0, len(draws), share), range(0, len(x), block)))
+    if workers == 1 or len(places) == 1:
+        for place in places:
+            one(place)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="biasgpu-exact") as pool:
-        for _ in pool.map(one, starts):
+        for _ in pool.map(one, places):
             pass
