@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from biasgpu import reference, rng
 from biasgpu.architectures.base import Architecture
 from biasgpu.errors import UsageError
 from biasgpu.layers import Shape
-from biasgpu.layout import Step, lay_out
+from biasgpu.layout import Step, check_names, lay_out
 from biasgpu.priors import Prior
 
 MAX_CLASSES = 12  # 12! arrangements leave 2**35 draws within 64 bits
@@ -45,6 +46,7 @@ class Ensemble:
     shape: Shape
     n_classes: int
     seed: int
+    method: ClassVar[str] = "direct"
 
     def __post_init__(self) -> None:
         rng.check_uint64("seed", self.seed)
@@ -55,7 +57,11 @@ class Ensemble:
                 f"{MAX_CLASSES} classes.",
                 fix="choose fewer classes.",
             )
-        _ = self.steps  # refuse at once what cannot be laid out
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse at once what cannot be laid out, or named."""
+        check_names(self.steps)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -99,19 +105,19 @@ class Ensemble:
             For each step None, or its weight (float32, `weight_shape`) and drawn bias
             (float32 `(units,)`) or None.
         """
-        result: list[Parameters | None] = []
-        for step in self.steps:
-            layer = step.linear
-            if layer is None:
-                result.append(None)
-                continue
-            n_blocks = layer.units * step.blocks_per_unit
-            words = rng.words(self.seed, draw, step.first_block + np.arange(n_blocks))
-            rows = self.prior.weights(words.reshape(layer.units, -1), step.fan_in)
-            weight = rows[:, : step.fan_in].reshape(layer.weight_shape(step.in_shape))
-            bias = rows[:, step.fan_in].copy() if step.columns > step.fan_in else None
-            result.append((np.ascontiguousarray(weight), bias))
-        return result
+        return [self.step_parameters(draw, step) for step in self.steps]
+
+    def step_parameters(self, draw: int, step: Step) -> Parameters | None:
+        """One layer's part of `parameters`."""
+        layer = step.linear
+        if layer is None:
+            return None
+        n_blocks = layer.units * step.blocks_per_unit
+        words = rng.words(self.seed, draw, step.first_block + np.arange(n_blocks))
+        rows = self.prior.weights(words.reshape(layer.units, -1), step.fan_in)
+        weight = rows[:, : step.fan_in].reshape(layer.weight_shape(step.in_shape))
+        bias = rows[:, step.fan_in].copy() if step.columns > step.fan_in else None
+        return np.ascontiguousarray(weight), bias
 
     def logits(self, draw: int, x: npt.NDArray) -> npt.NDArray[np.float64]:
         """Logits of a draw by the law, outputs as drawn.

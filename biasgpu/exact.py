@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from biasgpu.deferred import exact as deferred
+from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.ensemble import Ensemble
 from biasgpu.priors import NormalPrior, UniformPrior
 
@@ -34,12 +36,14 @@ def logits(
     Args:
         ensemble: which networks.
         draws: uint64 `(n,)`.
-        x: float32 `(samples, *shape)`.
+        x: float32 `(samples, *shape)`; under method "deferred" the ensemble's own.
         threads: how many; None for one a core.
 
     Returns:
         float64 `(n, samples, outputs)`; the bits of `Ensemble.logits` for each draw.
     """
+    if isinstance(ensemble, DeferredEnsemble):
+        return deferred.logits(ensemble, draws, x, threads=threads)
     from biasgpu.engines.cpu.program import unsupported
 
     draws = np.ascontiguousarray(draws, dtype=np.uint64)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from biasgpu import priors
+from biasgpu import methods, priors
 from biasgpu.architectures import Architecture
 from biasgpu.curve import curve_points
 from biasgpu.engines.base import MAX_TRAIN
@@ -18,8 +18,6 @@ from biasgpu.errors import DamagedFileError, UsageError
 from biasgpu.possible import check_task
 from biasgpu.priors import Prior
 from biasgpu.task import Task
-
-METHOD = "direct"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +32,7 @@ class Experiment:
         first_draw: where the stream begins.
         curve_fits: fits kept at each N of the curve below n_train.
         keep_predictions: keep the predicted class of every test sample with every row.
+        method: "direct" or "deferred": how names become networks.
 
     Raises:
         UsageError: parts that do not fit together, or numbers out of range.
@@ -47,17 +46,10 @@ class Experiment:
     first_draw: int = 0
     curve_fits: int = 100
     keep_predictions: bool = False
+    method: str = "direct"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.task, Task):
-            raise UsageError(
-                f"the task is {self.task!r}.", fix="make one: biasgpu.task('mnist', n_train=16)."
-            )
-        if not isinstance(self.architecture, Architecture):
-            raise UsageError(
-                f"the architecture is {self.architecture!r}.",
-                fix="make one: biasgpu.mlp(width=512, depth=2).",
-            )
+        check_parts(self.task, self.architecture)
         curve_fits = self.curve_fits
         if isinstance(curve_fits, bool) or not isinstance(curve_fits, int) or curve_fits < 0:
             raise UsageError(
@@ -79,8 +71,7 @@ class Experiment:
     @cached_property
     def ensemble(self) -> Ensemble:
         """All networks of the experiment."""
-        task = self.task
-        return Ensemble(self.architecture, self.prior, task.shape, task.n_classes, self.seed)
+        return methods.ensemble(self.method, self.task, self.architecture, self.prior, self.seed)
 
     @cached_property
     def points(self) -> tuple[int, ...]:
@@ -112,7 +103,7 @@ class Experiment:
         """A JSON-able description; with the task, `from_config` rebuilds the experiment."""
         task = self.task
         return {
-            "method": METHOD,
+            "method": self.method,
             "task": {
                 "name": task.name,
                 "classes": list(task.class_names),
@@ -141,10 +132,10 @@ class Experiment:
         """
         try:
             method = str(config["method"])
-            if method != METHOD:
+            if method not in methods.NAMES:
                 raise UsageError(
                     f"the file holds a run by method {method!r}.",
-                    why=f"this biasgpu knows the method {METHOD!r}.",
+                    why=f"this biasgpu knows the methods {', '.join(methods.NAMES)}.",
                     fix="install a newer biasgpu: pip install -U biasgpu",
                 )
             if config["task"]["checksum"] != task.checksum:
@@ -157,6 +148,7 @@ class Experiment:
                 first_draw=int(config["first_draw"]),
                 curve_fits=int(config["curve_fits"]),
                 keep_predictions=bool(config["keep_predictions"]),
+                method=method,
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise DamagedFileError(
@@ -164,6 +156,23 @@ class Experiment:
                 why="it says how to rebuild every network.",
                 fix="give a file that biasgpu sample wrote.",
             ) from error
+
+
+def check_parts(task: object, architecture: object) -> None:
+    """Refuse what is no task or no architecture.
+
+    Raises:
+        UsageError: says which.
+    """
+    if not isinstance(task, Task):
+        raise UsageError(
+            f"the task is {task!r}.", fix="make one: biasgpu.task('mnist', n_train=16)."
+        )
+    if not isinstance(architecture, Architecture):
+        raise UsageError(
+            f"the architecture is {architecture!r}.",
+            fix="make one: biasgpu.mlp(width=512, depth=2).",
+        )
 
 
 def make(
@@ -175,15 +184,19 @@ def make(
     first_index: int = 0,
     curve_fits: int = 100,
     keep_predictions: bool = False,
+    method: str = methods.AUTO,
 ) -> Experiment:
     """An experiment from the arguments of `sample`."""
+    check_parts(task, architecture)
+    prior = priors.make(prior)
     whole = Experiment(
         task,
         architecture,
-        priors.make(prior),
+        prior,
         int(seed) if isinstance(seed, np.integer) else seed,
         curve_fits=curve_fits,
         keep_predictions=keep_predictions,
+        method=methods.choose(method, task, architecture, prior),
     )
     return starting(whole, whole.draw_of(first_index))
 
@@ -192,12 +205,4 @@ def starting(experiment: Experiment, first_draw: int) -> Experiment:
     """The same experiment with its stream beginning at another draw."""
     if first_draw == experiment.first_draw:
         return experiment
-    return Experiment(
-        experiment.task,
-        experiment.architecture,
-        experiment.prior,
-        experiment.seed,
-        first_draw,
-        experiment.curve_fits,
-        experiment.keep_predictions,
-    )
+    return replace(experiment, first_draw=first_draw)

@@ -9,18 +9,21 @@ apart from the parameters, 1-Lipschitz in the maximum norm, which the screening 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from biasgpu.errors import UsageError, unknown
 
 Shape = tuple[int, ...]
 Bias = Literal["zero", "prior"]
 BIASES = ("zero", "prior")
+INFINITE = 2**62  # stands for the size of an infinitely wide layer's output
 
 
 @dataclass(frozen=True)
 class Layer:
     """One step of a forward pass."""
+
+    has_weights: ClassVar[bool] = False
 
     def out_shape(self, shape: Shape) -> Shape:
         """The output's shape for an input of `shape`.
@@ -39,6 +42,7 @@ class Layer:
 class Linear(Layer):
     """A layer with parameters: `units` output units, each with `fan_in` weights, maybe a bias."""
 
+    has_weights: ClassVar[bool] = True
     units: int
     bias: Bias = "zero"
 
@@ -73,6 +77,25 @@ class Dense(Linear):
 
     def weight_shape(self, shape: Shape) -> Shape:
         return (self.units, shape[0])
+
+
+@dataclass(frozen=True)
+class InfiniteDense(Layer):
+    """A fully connected layer in the limit of infinitely many units: a Gaussian process.
+
+    It has no weights to draw: only method "deferred" knows what to do with it.
+    """
+
+    has_weights: ClassVar[bool] = True
+    bias: Bias = "zero"
+
+    def __post_init__(self) -> None:
+        if self.bias not in BIASES:
+            raise unknown("bias", str(self.bias), BIASES)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        Dense(1).out_shape(shape)  # refuses what is not flat
+        return (INFINITE,)
 
 
 @dataclass(frozen=True)
@@ -153,7 +176,7 @@ class Flatten(Layer):
 
 
 LAYERS: dict[str, type[Layer]] = {
-    kind.__name__: kind for kind in (Dense, Conv2d, MaxPool2d, ReLU, Flatten)
+    kind.__name__: kind for kind in (Dense, InfiniteDense, Conv2d, MaxPool2d, ReLU, Flatten)
 }
 
 

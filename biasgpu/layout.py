@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from biasgpu.errors import UsageError
-from biasgpu.layers import Layer, Linear, Shape
+from biasgpu.layers import InfiniteDense, Layer, Linear, Shape
 from biasgpu.rng import WORDS_PER_BLOCK
 
 
@@ -49,7 +49,7 @@ def lay_out(layers: Sequence[Layer], shape: Shape, bits: int) -> tuple[Step, ...
     """Place layers one after the other, for inputs of `shape` and `bits` bits a weight.
 
     Raises:
-        UsageError: a layer does not fit, or there are more parameters than a draw can name.
+        UsageError: a layer does not fit.
     """
     steps: list[Step] = []
     block = 0
@@ -65,13 +65,28 @@ def lay_out(layers: Sequence[Layer], shape: Shape, bits: int) -> tuple[Step, ...
         else:
             steps.append(Step(position, layer, shape, out_shape))
         shape = out_shape
-    if block >= 2**32:
-        raise UsageError(
-            f"the network has {block * weights_per_block:,} parameters.",
-            why="a draw names at most 2**32 blocks of random words.",
-            fix="use a smaller width.",
-        )
     return tuple(steps)
+
+
+def check_names(steps: Sequence[Step]) -> None:
+    """Refuse networks that have no weights, or more than a draw can name.
+
+    Raises:
+        UsageError: says which.
+    """
+    if any(isinstance(step.layer, InfiniteDense) for step in steps):
+        raise UsageError(
+            "an infinitely wide network has no weights to draw.",
+            why="it is a Gaussian process, which method 'deferred' samples.",
+            fix="use method='deferred' (--method deferred) with a Gaussian prior.",
+        )
+    if n_words(steps) >= 2**34:
+        raise UsageError(
+            f"the network has {n_weights(steps):,} parameters.",
+            why="a draw names at most 2**32 blocks of random words.",
+            fix="use a smaller width, or, with a Gaussian prior, method='deferred' "
+            "(--method deferred), which draws only what is asked of a network.",
+        )
 
 
 def n_words(steps: Sequence[Step]) -> int:

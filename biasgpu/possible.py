@@ -30,7 +30,7 @@ def check_task(task: Task, ensemble: Ensemble) -> None:
             "become equal before they reach the first weights",
             "use another architecture",
         )
-    if any(step.linear.bias == "prior" for step in ensemble.steps if step.linear):
+    if any(getattr(step.layer, "bias", "zero") == "prior" for step in ensemble.steps):
         return
     size = np.abs(features).max(axis=1, keepdims=True)
     zero = np.flatnonzero((size[:, 0] == 0) & (task.y_train != 0))
@@ -56,7 +56,7 @@ def _features(task: Task, ensemble: Ensemble) -> npt.NDArray[np.float64]:
     """What reaches the first weights: float64 `(n_train, features)`."""
     x = task.x_train.astype(np.float64)
     for step in ensemble.steps:
-        if step.linear:
+        if step.layer.has_weights:
             break
         x = reference.apply(step.layer, x)
     return x.reshape(len(x), -1)

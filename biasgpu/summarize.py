@@ -31,6 +31,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "head": architecture.head,
         "bias": architecture.bias,
         "prior": str(run.prior),
+        "method": experiment.method,
         "seed": run.seed,
         "n_train": task.n_train,
         "n_arrangements": n_arrangements,

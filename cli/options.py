@@ -86,7 +86,7 @@ architecture_options = _all(
     click.option(
         "--width",
         metavar="W",
-        help="mlp: units a hidden layer; the others: a factor or one a layer, 2/6 or "
+        help="mlp: units a hidden layer, or inf; the others: a factor or one a layer, 2/6 or "
         "1/6,1/6,1/24,1/24.  [default: 512; 2/6]",
     ),
     click.option(
@@ -107,6 +107,14 @@ prior_options = _all(
         show_default=True,
         help="uniform:A, normal:STD, kaiming-uniform, kaiming-normal; uniform16:A, uniform8:A for "
         "coarser grids.",
+    ),
+    click.option(
+        "--method",
+        metavar="HOW",
+        default="auto",
+        show_default=True,
+        help="direct draws every weight; deferred only what the data ask for: the same law, for "
+        "Gaussian priors.  auto: deferred for Gaussian dense layers.",
     ),
     click.option(
         "--seed",

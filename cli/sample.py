@@ -21,7 +21,7 @@ ROWS = ("curve_fits", "keep_predictions")
 RULES = ("fits", "candidates", "time_s")
 TASK = ("data", "data_dir", "classes", "n_train", "data_seed", "selection", "source")
 ARCHITECTURE = ("arch", "width", "depth", "head", "bias")
-EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "seed", "first_index", *ROWS)
+EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "method", "seed", "first_index", *ROWS)
 
 
 @click.command(
@@ -117,6 +117,7 @@ def _start(given: dict[str, Any], settings: dict[str, Any], progress: SamplingPr
             task,
             architecture,
             prior,
+            method=given["method"],
             seed=given["seed"],
             **settings,
             first_index=given["first_index"],
@@ -182,6 +183,8 @@ def _compared(stored: Run, typed: dict[str, Any]) -> tuple[dict[str, Any], dict[
             bias=typed.get("bias", mine.bias),
         )
         old["architecture"], new["architecture"] = _short(mine), _short(again)
+    if typed.get("method", "auto") != "auto":
+        old["method"], new["method"] = stored.experiment.method, typed["method"]
     if "prior" in typed:
         old["prior"], new["prior"] = str(stored.prior), str(priors.make(typed["prior"]))
     for name in ("seed", *ROWS):

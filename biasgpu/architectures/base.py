@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from biasgpu.errors import UsageError, unknown
-from biasgpu.layers import BIASES, Bias, Dense, Flatten, Layer, Linear, Shape, layer_from_config
+from biasgpu.layers import (
+    BIASES,
+    Bias,
+    Dense,
+    Flatten,
+    InfiniteDense,
+    Layer,
+    Shape,
+    layer_from_config,
+)
 
 Head = Literal["logits", "one-logit"]
 HEADS = ("logits", "one-logit")
@@ -92,7 +101,12 @@ class Architecture:
     @property
     def depth(self) -> int:
         """The number of layers with parameters, the output layer not counted."""
-        return sum(isinstance(layer, Linear) for layer in self.layers)
+        return sum(layer.has_weights for layer in self.layers)
+
+    @property
+    def infinite(self) -> bool:
+        """Whether it has infinitely wide layers, and so no weights."""
+        return any(isinstance(layer, InfiniteDense) for layer in self.layers)
 
     def __str__(self) -> str:
         options = " ".join(f"{key} {value}" for key, value in self.options.items())

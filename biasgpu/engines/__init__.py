@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
+from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.engines.base import BORDERLINE, MAX_TRAIN, Engine, Prefixes
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError, needs_extra, unknown
@@ -67,6 +68,8 @@ def make(
             f"the {name} engine computes on the CPU, not on {device}.",
             fix="engine='torch' (--engine torch).",
         )
+    if isinstance(ensemble, DeferredEnsemble):
+        return _deferred(name, ensemble, x_train, y_train, threads)
     if name == "reference":
         from biasgpu.engines.reference import ReferenceEngine
 
@@ -89,8 +92,36 @@ def make(
     return CpuEngine(ensemble, x_train, y_train, threads=threads)
 
 
+def _deferred(
+    name: str,
+    ensemble: DeferredEnsemble,
+    x_train: npt.NDArray[np.float32],
+    y_train: npt.NDArray[np.int64],
+    threads: int | None,
+) -> Engine:
+    """An engine for method "deferred"."""
+    if name == "reference":
+        from biasgpu.engines.reference import ReferenceEngine
+
+        return ReferenceEngine(ensemble, x_train, y_train)
+    if name != "cpu":
+        raise UsageError(
+            f"the {name} engine does not know method 'deferred'.",
+            why="it draws every weight.",
+            fix="engine='cpu' (--engine cpu), or method='direct' (--method direct).",
+        )
+    reason = available()[name]
+    if reason:
+        raise needs_extra(PACKAGE[name], f"the {name} engine")
+    from biasgpu.engines.cpu.deferred import DeferredCpuEngine
+
+    return DeferredCpuEngine(ensemble, x_train, y_train, threads=threads)
+
+
 def _choose(ensemble: Ensemble) -> str:
     reasons = available()
+    if isinstance(ensemble, DeferredEnsemble):
+        return "cpu" if reasons["cpu"] is None else "reference"
     if reasons["cpu"] is None:
         from biasgpu.engines.cpu.engine import CpuEngine
 

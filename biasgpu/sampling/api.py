@@ -30,6 +30,7 @@ def sample(
     architecture: Architecture,
     prior: str | Prior = "kaiming-normal",
     *,
+    method: str = "auto",
     seed: int = 0,
     fits: int | None = None,
     candidates: int | None = None,
@@ -55,6 +56,9 @@ def sample(
         task: what the networks must fit.
         architecture: their layers: `biasgpu.mlp(width=512, depth=2)`.
         prior: the distribution of their weights, by name or as a `Prior`.
+        method: "direct" draws every weight; "deferred" draws what a network does to its inputs, the
+            same law under Gaussian priors, much faster for wide layers (docs/deferred.md); "auto"
+            takes the latter for Gaussian priors and dense layers. Either has names of its own.
         seed: 64-bit seed of the stream of candidates.
         fits: stop at the draw that brings so many fits of the whole training set.
         candidates: stop after so many candidates, rounded up to whole draws.
@@ -94,6 +98,7 @@ def sample(
         first_index=first_index,
         curve_fits=curve_fits,
         keep_predictions=keep_predictions,
+        method=method,
     )
     _check_room(experiment, rules)
     started_s = time.perf_counter()

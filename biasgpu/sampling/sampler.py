@@ -124,6 +124,7 @@ def stream(
     architecture: Architecture,
     prior: str | Prior = "kaiming-normal",
     *,
+    method: str = "auto",
     seed: int = 0,
     engine: str = "auto",
     device: str | None = None,
@@ -141,6 +142,7 @@ def stream(
         task: what the networks must fit.
         architecture: their layers.
         prior: the distribution of their weights, by name or as a `Prior`.
+        method: "direct", "deferred" or "auto", as for `sample`.
         seed: 64-bit seed of the stream.
         engine: "auto", "cpu", "torch" or "reference"; all find the same fits.
         device: "cpu", "cuda", "cuda:1"; None lets the engine choose.
@@ -175,6 +177,7 @@ def stream(
         seed=seed,
         curve_fits=curve_fits,
         keep_predictions=keep_predictions,
+        method=method,
     )
     end = experiment.last_draw if end_draw is None else end_draw
     if not 0 <= first_draw <= end <= experiment.last_draw:

@@ -15,6 +15,8 @@ from pathlib import Path
 import numba
 from llvmlite import binding
 
+import biasgpu.deferred.orthogonal
+import biasgpu.deferred.plan
 import biasgpu.engines.base
 import biasgpu.margins
 import biasgpu.normal
@@ -26,7 +28,15 @@ from biasgpu.data.locate import cache_dir
 @cache
 def source_digest() -> int:
     """64 bits over every source file that ends up in the machine code."""
-    others = (biasgpu.engines.base, biasgpu.margins, biasgpu.normal, biasgpu.reference, biasgpu.rng)
+    others = (
+        biasgpu.deferred.orthogonal,
+        biasgpu.deferred.plan,
+        biasgpu.engines.base,
+        biasgpu.margins,
+        biasgpu.normal,
+        biasgpu.reference,
+        biasgpu.rng,
+    )
     files = sorted(Path(__file__).parent.glob("*.py"))
     files += [Path(str(module.__file__)) for module in others]
     digest = hashlib.sha256()

@@ -61,11 +61,7 @@ def two_blocks(
     signature = types.UniTuple(words, 8)(buffer, names, number, number, number, number)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        mask, shift = constant(u64x8, _LOW), constant(u64x8, 32)
         intp = ir.IntType(64)
-
-        def product(value: Any, multiplier: int) -> Any:
-            return builder.mul(builder.and_(value, mask), constant(u64x8, multiplier))
 
         def name(offset: int) -> Any:
             pointer = element_pointer(context, builder, signature.args[1], args[1], intp(offset))
@@ -77,31 +73,88 @@ def two_blocks(
             for block in args[2:4]
             for group in range(words.lanes // 8)
         ]
-        for round_number in range(ROUNDS):
-            keys = [
-                splat(builder, builder.add(key, ir.Constant(intp, round_number * step)), u64x8)
-                for key, step in zip(args[4:], (WEYL_0, WEYL_1), strict=True)
-            ]
-            products = [
-                (product(state[0], MULTIPLIER_0), product(state[2], MULTIPLIER_1))
-                for state in states
-            ]
-            for state, (p0, p1) in zip(states, products, strict=True):
-                c1, c3 = state[1], state[3]
-                state[0] = builder.xor(builder.xor(builder.lshr(p1, shift), c1), keys[0])
-                state[2] = builder.xor(builder.xor(builder.lshr(p0, shift), c3), keys[1])
-                state[1], state[3] = p1, p0
-            heads = in_step(builder, [state[word] for state in states for word in (0, 2)])
-            for state, c0, c2 in zip(states, heads[0::2], heads[1::2], strict=True):
-                state[0], state[2] = c0, c2
-        result = []
-        groups = words.lanes // 8
-        for block in range(2):
-            mine = states[block * groups : (block + 1) * groups]
-            result += [_join(builder, [state[word] for state in mine]) for word in range(4)]
+        result = _ten_rounds(builder, states, args[4:], words)
         return context.make_tuple(builder, signature.return_type, result)
 
     return signature, codegen
+
+
+@intrinsic
+def blocks_of_one(
+    typingctx: Any, buffer: Any, stream: Any, draw: Any, first: Any, second: Any, k0: Any, k1: Any
+) -> Any:
+    """The words of blocks of one draw: a block in every lane, twice.
+
+    Args (in numba):
+        buffer: an array whose dtype says how many lanes: float32 for 16, float64 for 8.
+        stream: uint64, what the words are for.
+        draw: uint64, the draw number.
+        first, second: uint64 block numbers; lane l has block `first + l`, or `second + l`.
+        k0, k1: uint64, the halves of the seed.
+
+    Returns:
+        Eight i32x16 or i32x8: the four words of the first blocks, then of the second.
+    """
+    words = i32x16 if buffer.dtype == types.float32 else i32x8
+    number = types.uint64
+    signature = types.UniTuple(words, 8)(buffer, *[number] * 6)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        low = ir.Constant(ir.IntType(64), _LOW)
+        stream, draw_low, draw_high = (
+            splat(builder, value, u64x8)
+            for value in (
+                args[1],
+                builder.and_(args[2], low),
+                builder.lshr(args[2], ir.Constant(ir.IntType(64), 32)),
+            )
+        )
+        states = []
+        for block in args[3:5]:
+            for group in range(words.lanes // 8):
+                steps = ir.Constant(llvm_type(u64x8), list(range(8 * group, 8 * group + 8)))
+                blocks = builder.add(splat(builder, block, u64x8), steps)
+                states.append([blocks, stream, draw_low, draw_high])
+        result = _ten_rounds(builder, states, args[5:], words)
+        return context.make_tuple(builder, signature.return_type, result)
+
+    return signature, codegen
+
+
+def _ten_rounds(builder: Any, states: list[list[Any]], keys: Any, words: Any) -> list[Any]:
+    """All rounds for several states in step; the words of the first half of them, then the rest.
+
+    Args:
+        states: counters `[c0, c1, c2, c3]`, each u64x8; changed.
+        keys: the halves of the seed.
+        words: the vector type of the result.
+    """
+    mask, shift = constant(u64x8, _LOW), constant(u64x8, 32)
+
+    def product(value: Any, multiplier: int) -> Any:
+        return builder.mul(builder.and_(value, mask), constant(u64x8, multiplier))
+
+    for round_number in range(ROUNDS):
+        k0, k1 = (
+            splat(builder, builder.add(key, ir.IntType(64)(round_number * step)), u64x8)
+            for key, step in zip(keys, (WEYL_0, WEYL_1), strict=True)
+        )
+        products = [
+            (product(state[0], MULTIPLIER_0), product(state[2], MULTIPLIER_1)) for state in states
+        ]
+        for state, (p0, p1) in zip(states, products, strict=True):
+            c1, c3 = state[1], state[3]
+            state[0] = builder.xor(builder.xor(builder.lshr(p1, shift), c1), k0)
+            state[2] = builder.xor(builder.xor(builder.lshr(p0, shift), c3), k1)
+            state[1], state[3] = p1, p0
+        heads = in_step(builder, [state[word] for state in states for word in (0, 2)])
+        for state, c0, c2 in zip(states, heads[0::2], heads[1::2], strict=True):
+            state[0], state[2] = c0, c2
+    groups = len(states) // 2
+    result = []
+    for mine in (states[:groups], states[groups:]):
+        result += [_join(builder, [state[word] for state in mine]) for word in range(4)]
+    return result
 
 
 def _join(builder: Any, groups: list[Any]) -> Any:

@@ -1,0 +1,1 @@
+"""Method "deferred": Gaussian layers are drawn only as far as inputs ask for them."""
