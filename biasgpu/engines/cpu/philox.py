@@ -35,21 +35,22 @@ from biasgpu.engines.cpu.vectors import (
     splat,
     u64x8,
 )
-from biasgpu.rng import MULTIPLIER_0, MULTIPLIER_1, ROUNDS, STREAM_WEIGHTS, WEYL_0, WEYL_1
+from biasgpu.rng import MULTIPLIER_0, MULTIPLIER_1, ROUNDS, WEYL_0, WEYL_1
 
 _LOW = 0xFFFFFFFF
 
 
 @intrinsic
 def two_blocks(
-    typingctx: Any, buffer: Any, names: Any, first: Any, second: Any, k0: Any, k1: Any
+    typingctx: Any, buffer: Any, names: Any, stream: Any, first: Any, second: Any, k0: Any, k1: Any
 ) -> Any:
-    """The words of two blocks of the weights' stream.
+    """The words of two blocks, with a draw in every lane.
 
     Args (in numba):
         buffer: an array whose dtype says how many lanes: float32 for 16, float64 for 8.
         names: uint64 array: the low halves of 8 draw numbers, then their high halves; 16 lanes have
             two such groups.
+        stream: uint64, what the words are for.
         first, second: uint64 block numbers below 2**32.
         k0, k1: uint64, the halves of the seed.
 
@@ -58,7 +59,7 @@ def two_blocks(
     """
     words = i32x16 if buffer.dtype == types.float32 else i32x8
     number = types.uint64
-    signature = types.UniTuple(words, 8)(buffer, names, number, number, number, number)
+    signature = types.UniTuple(words, 8)(buffer, names, *[number] * 5)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         intp = ir.IntType(64)
@@ -67,13 +68,13 @@ def two_blocks(
             pointer = element_pointer(context, builder, signature.args[1], args[1], intp(offset))
             return builder.load(builder.bitcast(pointer, llvm_type(u64x8).as_pointer()), align=8)
 
-        stream = constant(u64x8, STREAM_WEIGHTS)
+        stream = splat(builder, args[2], u64x8)
         states = [
             [splat(builder, block, u64x8), stream, name(16 * group), name(16 * group + 8)]
-            for block in args[2:4]
+            for block in args[3:5]
             for group in range(words.lanes // 8)
         ]
-        result = _ten_rounds(builder, states, args[4:], words)
+        result = _ten_rounds(builder, states, args[5:], words)
         return context.make_tuple(builder, signature.return_type, result)
 
     return signature, codegen

@@ -57,6 +57,7 @@ _binary(operator.sub, "fsub", "sub")
 _binary(operator.mul, "fmul", "mul")
 _binary(operator.truediv, "fdiv", "udiv")
 _binary(operator.xor, "", "xor")
+_binary(operator.and_, "", "and_")
 
 
 @intrinsic
@@ -226,6 +227,32 @@ def zero_where_below(typingctx: Any, value: Any, a: Any, b: Any) -> Any:
         return builder.select(below, constant(a, 0.0), args[0])
 
     return a(a, a, a), codegen
+
+
+@intrinsic
+def add_to_wide(typingctx: Any, array: Any, index: Any, a: Any) -> Any:
+    """Add the lanes of an f64x16 or f64x8 to as many elements of a float64 array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide = llvm_type(a)
+        pointer = element_pointer(context, builder, signature.args[0], args[0], args[1])
+        pointer = builder.bitcast(pointer, wide.as_pointer())
+        total = builder.fadd(builder.load(pointer, align=8), args[2])
+        builder.store(total, pointer, align=8)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, a), codegen
+
+
+@intrinsic
+def lanes_negative(typingctx: Any, a: Any) -> Any:
+    """Bit l of the uint64 result is the sign bit of lane l of an i32x16."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        below = builder.icmp_signed("<", args[0], constant(a, 0))
+        return builder.zext(builder.bitcast(below, ir.IntType(a.lanes)), ir.IntType(64))
+
+    return types.uint64(a), codegen
 
 
 @intrinsic

@@ -14,6 +14,7 @@ from biasgpu.engines.cpu.philox import odd_integer, two_blocks
 from biasgpu.engines.cpu.program import UNIFORM_8, UNIFORM_16, UNIFORM_32
 from biasgpu.engines.cpu.simd import splat_like, store
 from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64, f32x16, f64x8, intrinsic, llvm_type
+from biasgpu.rng import STREAM_WEIGHTS
 
 
 @intrinsic
@@ -151,7 +152,13 @@ def _make_drawer(write: Any, weights_per_word: int) -> Any:
             if inside == n_blocks:
                 unit, inside = unit + 1, 0
             words = two_blocks(
-                buffer, names, np.uint64(block + b), np.uint64(block + other), k0, k1
+                buffer,
+                names,
+                np.uint64(STREAM_WEIGHTS),
+                np.uint64(block + b),
+                np.uint64(block + other),
+                k0,
+                k1,
             )
             write(buffer, here, words[:4], factor)
             write(buffer, there, words[4:], factor)
