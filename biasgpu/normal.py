@@ -73,12 +73,16 @@ def normal(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64]:
         float64, the same shape; magnitudes from 2.9e-10 to 6.34, never zero.
     """
     magnitude = (words & np.uint32(0x7FFFFFFF)).astype(np.float64)
-    tail = (magnitude + magnitude + 1.0) * 2.0**-33
+    value = upper_quantile((magnitude + magnitude + 1.0) * 2.0**-33)
+    return np.where(words >> np.uint32(31), -value, value)
+
+
+def upper_quantile(tail: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What a standard normal exceeds with probability `tail`, from 2^-34 to 1/2."""
     q = 0.5 - tail
     r = CENTRE_SQUARE - q * q
     value = q * _polynomial(CENTRE_NUMERATOR, r) / _polynomial(CENTRE_DENOMINATOR, r)
     r = np.sqrt(-log(tail))
     near = r - TAIL_SHIFT
     outer = _polynomial(TAIL_NUMERATOR, near) / _polynomial(TAIL_DENOMINATOR, near)
-    value = np.where(q <= CENTRE_LIMIT, value, outer)
-    return np.where(words >> np.uint32(31), -value, value)
+    return np.where(q <= CENTRE_LIMIT, value, outer)

@@ -1,4 +1,4 @@
-"""One more input in terms of the directions before it, with a bound on how far that is from the law.
+"""One more input in terms of the directions before it, with a bound on its distance from the law.
 
 The screen knows the inner products of its activations h_i (float32, their products added in
 float64), and takes the Cholesky factor L of that Gram matrix, row by row, with its inverse M. The
@@ -17,9 +17,10 @@ and row i of the factor is off by at most sum_{k>=j} |L_ik| p_kj. An input is il
 inverse of its new part here, not by its square as in a bound from the Gram matrix's entries alone:
 that is why the products are added in float64.
 
-Rounding: of the sums and of the factorisation, `gram_error` of the lengths n_k n_j in every entry of
-the Gram matrix, hence of u_k u_j in F, u_k = sum_s |M_ks| n_s. The law's own: Gram-Schmidt with everything
-projected out twice is backward stable, so `LAW_ERROR` of an activation's length joins d_i.
+Rounding: of the sums and of the factorisation, `gram_error` of the lengths n_k n_j in every entry
+of the Gram matrix, hence of u_k u_j in F, u_k = sum_s |M_ks| n_s. The law's own: Gram-Schmidt with
+everything projected out twice is backward stable, so `LAW_ERROR` of an activation's length joins
+d_i.
 
 Where an input's new part is not certainly there, the row is open; the caller has to know better
 (the input lies in what the directions before it span), or leave the draw to the law.
@@ -40,7 +41,7 @@ N_MATRICES, N_VECTORS = 4, 5
 
 @njit(forceinline=True)
 def space_size(n: int) -> int:
-    """float64 numbers that a layer keeps of its inputs: matrices L, its bounds, M and P; vectors."""
+    """float64 numbers a layer keeps of its inputs: L, its bounds, M and P; c, u, n, d, |g|."""
     return N_MATRICES * n * n + N_VECTORS * n
 
 
@@ -56,7 +57,7 @@ def lengths_at(at: int, n: int) -> int:
     return at + N_MATRICES * n * n + 2 * n
 
 
-@njit
+@njit(forceinline=True)
 def factor_row(dots: Any, i: int, space: Any, at: int, n: int, gram_error: float) -> int:
     """Row i of the factor of a Gram matrix.
 
@@ -124,7 +125,7 @@ def factor_row(dots: Any, i: int, space: Any, at: int, n: int, gram_error: float
     return OPEN
 
 
-@njit
+@njit(forceinline=True)
 def _depend(i: int, space: Any, at: int, n: int, gram_error: float) -> None:
     """The row of an input that brings no direction: the law projects h_i + e_i onto
     (Q + E) (I + P)^-T.
@@ -151,7 +152,7 @@ def _depend(i: int, space: Any, at: int, n: int, gram_error: float) -> None:
         space[errors + row + j] = bound
 
 
-@njit
+@njit(forceinline=True)
 def silence_row(i: int, space: Any, at: int, n: int) -> None:
     """Row i for an input that is certainly zero, under the law as well."""
     for matrix in range(N_MATRICES):
@@ -161,7 +162,7 @@ def silence_row(i: int, space: Any, at: int, n: int) -> None:
         space[at + N_MATRICES * n * n + vector * n + i] = 0.0
 
 
-@njit
+@njit(forceinline=True)
 def spanned(i: int, space: Any, at: int, n: int, alive: int) -> bool:
     """Whether the directions before input i span all that `alive` units can be."""
     rank = 0

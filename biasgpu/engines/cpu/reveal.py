@@ -30,9 +30,10 @@ from biasgpu.engines.cpu.units import (
     OFFSET,
     RECTIFIED,
     UNITS,
+    absolute_error,
     layer_pass,
     make_normals,
-    normal_error,
+    relative_error,
     roundoff,
     unit,
 )
@@ -50,7 +51,7 @@ def _support(
 ) -> Any:
     """How many units of a layer may be alive for an input up to i, and whether any is for i."""
     alive, last = 0, False
-    rounding = normal_error(g) + (i + 4) * roundoff(g)
+    rounding = relative_error(g) + (i + 4) * roundoff(g)
     for u in range(layer[OFFSET], layer[OFFSET] + layer[UNITS]):
         found = False
         for s in range(i + 1):
@@ -60,7 +61,7 @@ def _support(
                 a, x = std * space[place], unit(g) * np.float64(g[j * stride + u])
                 off = std * space[errors_at(place, n)]
                 y += a * x
-                e += (off + abs(a) * rounding) * abs(x)
+                e += (off + abs(a) * rounding) * abs(x) + abs(a) * absolute_error(g)
                 any_weight = any_weight or a != 0.0 or off != 0.0
             if any_weight and (layer[RECTIFIED] == 0 or y + e + TINY > 0.0):
                 found = True
@@ -69,7 +70,7 @@ def _support(
     return alive, last
 
 
-@njit
+@njit(forceinline=True)
 def _logits(
     z: Any, made: int, space: Any, at: int, n: int, i: int, units: int, std: float, logits: Any,
     draw: Any, k0: Any, k1: Any,
@@ -86,12 +87,13 @@ def _logits(
             place = at + i * n + j
             a = std * space[place]
             total += a * x
-            doubt += (std * space[errors_at(place, n)] + abs(a) * normal_error(z)) * abs(x)
+            doubt += std * space[errors_at(place, n)] * abs(x)
+            doubt += abs(a) * (relative_error(z) * abs(x) + absolute_error(z))
         logits[c], logits[units + c] = total, doubt * SLACK + abs(total) * LAW_ERROR
     return made
 
 
-@njit
+@njit(forceinline=True)
 def _top(logits: Any, units: int) -> int:
     """The unit whose logit is certainly the largest, TIED or UNSURE."""
     if units == 1:
@@ -111,7 +113,7 @@ def _top(logits: Any, units: int) -> int:
     return best
 
 
-@njit
+@njit(forceinline=True)
 def reveal(
     layers: Any, scales: Any, shared: Any, labels: Any, blocks: int, stride: int, masks: Any,
     seed: Any, draw: Any, g: Any, h: Any, a: Any, z: Any, sums: Any, dots: Any, space: Any,
@@ -172,11 +174,12 @@ def reveal(
             # The next layer's inputs: their length, and how far they are from the law's.
             sizes = lengths_at(at, n) + 2 * n
             space[sizes + i] = unit(g) * np.sqrt(dots[i + 1])
-            apart, rounding = 0.0, normal_error(g) + (i + 4) * roundoff(g)
+            apart, rounding = 0.0, relative_error(g) + (i + 4) * roundoff(g)
+            fixed = absolute_error(g) * np.sqrt(layers[number, UNITS])
             for j in range(i + 1):
                 place = at + i * n + j
                 error = space[errors_at(place, n)] + abs(space[place]) * rounding
-                apart += std * error * space[sizes + j]
+                apart += std * (error * space[sizes + j] + abs(space[place]) * fixed)
             if layers[number + 1, BIAS]:
                 for j in range(i + 1):
                     dots[j] += 1.0

@@ -1,11 +1,11 @@
-"""Half of all draws err at the second sample whatever their hidden layers: found out sixteen at once.
+"""Half of all draws err at the second sample whatever their hidden layers: seen sixteen at once.
 
 Behind a ReLU the last hidden activations have no negative inner products. So with two outputs the
-difference of the logits is `r_00 z_0` for the first sample and `r_01 z_0 + r_11 z_1` for the second,
-with r_01, r_11 >= 0: if z_0 and z_1 have the same sign, so have the logits' differences, and two
-samples of different labels are not told apart by any arrangement. That needs z_0, z_1 (one block of
-words), and that the first sample is alive in every layer (r_00 > 0): it is, if one of its normals
-there is positive; a few words tell, but for one draw in some hundreds.
+difference of the logits is `r_00 z_0` for the first sample and `r_01 z_0 + r_11 z_1` for the
+second, with r_01, r_11 >= 0: if z_0 and z_1 have the same sign, so have the logits' differences,
+and two samples of different labels are not told apart by any arrangement. That needs z_0, z_1 (one
+block of words), and that the first sample is alive in every layer (r_00 > 0): it is, if one of its
+normals there is positive; a few words tell, but for one draw in some hundreds.
 
 Rounding: |z| is demanded to exceed `CLEAR`; the law computes r_01 to 1e-15 of the activations'
 length, which r_11 z_1 exceeds wherever r_01 is so small that its sign is rounding's.
@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from biasgpu.deferred.plan import GROUP, LANES
-from biasgpu.engines.cpu.gaussian import normals_f32
+from biasgpu.engines.cpu.octaves import quick_normals
 from biasgpu.engines.cpu.philox import two_blocks
 from biasgpu.engines.cpu.simd import lanes_above, lanes_negative, negative, splat_like
 from biasgpu.engines.cpu.units import OFFSET, RECTIFIED, UNITS
@@ -29,7 +29,7 @@ CLEAR = 2.0**-16
 _ALL = np.uint64(0xFFFF)
 
 
-@njit
+@njit(forceinline=True)
 def certain_errors(w: Any, names: Any, layers: Any, seed: Any) -> Any:
     """Bit l of the result: the draw in lane l certainly errs at the second sample.
 
@@ -41,7 +41,7 @@ def certain_errors(w: Any, names: Any, layers: Any, seed: Any) -> Any:
     k0, k1 = seed & np.uint64(0xFFFFFFFF), seed >> np.uint64(32)
     zero = np.uint64(0)
     words = two_blocks(w, names, np.uint64(STREAM_OUTPUTS), zero, zero, k0, k1)
-    z = normals_f32(words[:4])
+    z = quick_normals(words[:4])
     last = len(layers) - 1
     first, second = z[0], z[1]
     if layers[last, UNITS] == 2:
