@@ -26,6 +26,8 @@ from biasgpu.engines.cpu.workspace import aligned
 
 CHUNK_NORMALS = 2e8  # random normals that a thread makes before it hands in what it found
 MAX_CHUNK = 1 << 16
+TOGETHER = 16  # draws that take a step together
+CACHE_BYTES = 512 << 10
 
 
 @cache
@@ -36,36 +38,47 @@ def compiled_reveal() -> Callable[..., None]:
     @compiled
     def screen(
         layers: Any, scales: Any, shared: Any, labels: Any, blocks: int, stride: int, by_signs:
-        bool, seed: Any, first_draw: Any, prefixes: Any, names: Any, quick: Any, exact: Any,
-        sums: Any, dots: Any, space: Any, logits: Any, answers: Any,
+        bool, seed: Any, first_draw: Any, prefixes: Any, names: Any, draws: Any, live: Any,
+        reached: Any, quick: Any, exact: Any, sums: Any, dots: Any, space: Any, logits: Any,
+        answers: Any,
     ) -> None:  # fmt: skip
         """Fill `prefixes` for draws `first_draw ..`."""
         _ = digest
-        n = len(prefixes)
+        n, size = len(prefixes), len(draws)
         masks, g, h, a, z = quick
         wide_masks, wide_g, wide_h, wide_a, wide_z = exact
+        waiting = 0
         for tile in range(0, n, LANES_F32):
-            live = min(LANES_F32, n - tile)
+            here = min(LANES_F32, n - tile)
             settled = np.uint64(0)
             if by_signs:
                 for lane in range(LANES_F32):
-                    name_lanes(names, lane, first_draw + np.uint64(tile + min(lane, live - 1)))
+                    name_lanes(names, lane, first_draw + np.uint64(tile + min(lane, here - 1)))
                 settled = certain_errors(g, names, layers, seed)
-            for lane in range(live):
+            for lane in range(here):
                 if settled >> np.uint64(lane) & np.uint64(1):
                     prefixes[tile + lane] = 1
+                else:
+                    draws[waiting] = first_draw + np.uint64(tile + lane)
+                    waiting += 1
+                if waiting < size and (tile + lane + 1 < n or waiting == 0):
                     continue
-                draw = first_draw + np.uint64(tile + lane)
-                prefix = reveal(
-                    layers, scales, shared, labels, blocks, stride, masks, seed, draw, g, h, a, z,
-                    sums, dots, space, logits, answers,
+                reveal(
+                    layers, scales, shared, labels, blocks, stride, masks, seed, draws, live,
+                    waiting, reached, g, h, a, z, sums, dots, space, logits, answers,
                 )  # fmt: skip
-                if prefix == BORDERLINE:
-                    prefix = reveal(
-                        layers, scales, shared, labels, blocks, stride, wide_masks, seed, draw,
-                        wide_g, wide_h, wide_a, wide_z, sums, dots, space, logits, answers,
-                    )  # fmt: skip
-                prefixes[tile + lane] = prefix
+                for slot in range(waiting):
+                    place = np.int64(draws[slot] - first_draw)
+                    prefixes[place] = reached[slot]
+                    if reached[slot] == BORDERLINE:
+                        draws[0] = draws[slot]
+                        reveal(
+                            layers, scales, shared, labels, blocks, stride, wide_masks, seed,
+                            draws, live, 1, reached[slot:], wide_g, wide_h, wide_a, wide_z, sums,
+                            dots, space, logits, answers,
+                        )  # fmt: skip
+                        prefixes[place] = reached[slot]
+                waiting = 0
 
     return screen
 
@@ -120,6 +133,8 @@ class DeferredCpuEngine(Engine):
             and y_train[1] == 1
         )
         self._work = 2.0 * sum(layer.units for layer in hidden) + 200.0
+        # Most draws need room for two inputs; those of all draws should stay in a core's own cache.
+        self._together = int(min(TOGETHER, max(1, CACHE_BYTES // (2 * 2 * 4 * self._stride + 1))))
         self._screen = compiled_reveal()
         self._spaces: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="biasgpu-screen")
@@ -127,23 +142,27 @@ class DeferredCpuEngine(Engine):
     def _space(self) -> tuple[Any, ...]:
         """Buffers for one thread, in the order in which the compiled function takes them."""
         n, n_layers, k = len(self.y_train), len(self._layers), int(self._layers[-1, UNITS])
-        z = -(-n * k // GROUP) * GROUP
+        z, together = -(-n * k // GROUP) * GROUP, self._together
 
-        def buffers(dtype: npt.DTypeLike) -> tuple[npt.NDArray, ...]:
+        def buffers(dtype: npt.DTypeLike, together: int) -> tuple[npt.NDArray, ...]:
             masks = aligned(len(self._masks), dtype)
             masks[:] = self._masks
-            sizes = (n * self._stride + CHUNK, n * self._stride + CHUNK, n, z)
+            row = n * self._stride
+            sizes = (together * row + CHUNK, together * row + CHUNK, together * n, together * z)
             return (masks, *(aligned(size, dtype) for size in sizes))
 
         return (
             aligned(32, np.uint64),
-            buffers(np.float32),
-            buffers(np.float64),
+            aligned(together, np.uint64),
+            aligned(together, np.int64),
+            aligned(together, np.int64),
+            buffers(np.float32, together),
+            buffers(np.float64, 1),
             aligned(16 * (n + 2), np.float64),
-            aligned(n + 2, np.float64),
-            aligned(n_layers * space_size(n), np.float64),
-            aligned(2 * k, np.float64),
-            aligned(2 * max(2, k), np.int64),
+            aligned(together * (n + 2), np.float64),
+            aligned(together * n_layers * space_size(n), np.float64),
+            aligned(together * 2 * k, np.float64),
+            aligned(together * 2 * max(2, k), np.int64),
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Deferred decisions for one draw: layer after layer, input after input, until the first error.
+"""Deferred decisions: layer after layer, input after input, until the first error.
 
 Each input goes through the layers with those before it at hand: its part along their directions
 (factor.py), random normals for the new one, a pass over the units (units.py). The type of the
@@ -18,21 +18,23 @@ from biasgpu.engines.base import BORDERLINE
 from biasgpu.engines.cpu.factor import (
     LAW_ERROR,
     OPEN,
-    errors_at,
     factor_row,
     lengths_at,
     silence_row,
     space_size,
     spanned,
 )
+from biasgpu.engines.cpu.simd import address_of, peek, poke
 from biasgpu.engines.cpu.units import (
     BIAS,
+    CHUNK,
     OFFSET,
     RECTIFIED,
     UNITS,
     absolute_error,
     layer_pass,
     make_normals,
+    product_error,
     relative_error,
     roundoff,
     unit,
@@ -43,11 +45,12 @@ SMALLEST, LARGEST = 1e-20, 1e30  # squared lengths that float32 is trusted with
 SLACK = 1.0 + 2.0**-16  # of lengths that were added up in float32
 TINY = 2.0**-120  # more than underflow can take from a pre-activation
 UNSURE, TIED = -1, -2
+GOES_ON, ERRS, OPEN_ENDED = range(3)
 
 
 @njit
 def _support(
-    g: Any, stride: int, layer: Any, std: float, space: Any, at: int, n: int, i: int
+    g: Any, g_at: int, stride: int, layer: Any, std: float, space: int, n: int, i: int
 ) -> Any:
     """How many units of a layer may be alive for an input up to i, and whether any is for i."""
     alive, last = 0, False
@@ -57,9 +60,9 @@ def _support(
         for s in range(i + 1):
             y, e, any_weight = 0.0, 0.0, False
             for j in range(s + 1):
-                place = at + s * n + j
-                a, x = std * space[place], unit(g) * np.float64(g[j * stride + u])
-                off = std * space[errors_at(place, n)]
+                a = std * peek(space, s * n + j)
+                x = unit(g) * np.float64(g[g_at + j * stride + u])
+                off = std * peek(space, n * n + s * n + j)
                 y += a * x
                 e += (off + abs(a) * rounding) * abs(x) + abs(a) * absolute_error(g)
                 any_weight = any_weight or a != 0.0 or off != 0.0
@@ -72,54 +75,121 @@ def _support(
 
 @njit(forceinline=True)
 def _logits(
-    z: Any, made: int, space: Any, at: int, n: int, i: int, units: int, std: float, logits: Any,
-    draw: Any, k0: Any, k1: Any,
-) -> int:  # fmt: skip
-    """Logits of input i, then bounds of how far they are from the law; returns normals made."""
+    z: Any, z_at: int, space: int, n: int, i: int, units: int, std: float, logits: int, draw: Any,
+    k0: Any, k1: Any,
+) -> None:  # fmt: skip
+    """Logits of input i, then bounds of how far they are from the law."""
+    made = (i * units + GROUP - 1) // GROUP * GROUP
     while made < (i + 1) * units:
-        make_normals(z, made, np.uint64(STREAM_OUTPUTS), draw, np.uint64(made // 4), k0, k1)
+        stream, block = np.uint64(STREAM_OUTPUTS), np.uint64(made // 4)
+        make_normals(z, z_at + made, stream, draw, block, k0, k1)
         made += GROUP
+    row = i * n
     for c in range(units):
         total, doubt = 0.0, 0.0
         for j in range(i + 1):
             q = j * units + c  # natural order: word q % 4 of block q // 4
-            x = unit(z) * np.float64(z[q // GROUP * GROUP + q % 4 * LANES + q % GROUP // 4])
-            place = at + i * n + j
-            a = std * space[place]
+            x = unit(z) * np.float64(z[z_at + (q & -GROUP) + (q & 3) * LANES + ((q & 63) >> 2)])
+            a, off = peek(space, row + j), peek(space, n * n + row + j)
             total += a * x
-            doubt += std * space[errors_at(place, n)] * abs(x)
-            doubt += abs(a) * (relative_error(z) * abs(x) + absolute_error(z))
-        logits[c], logits[units + c] = total, doubt * SLACK + abs(total) * LAW_ERROR
-    return made
+            doubt += (off + abs(a) * relative_error(z)) * abs(x) + abs(a) * absolute_error(z)
+        poke(logits, c, std * total)
+        poke(logits, units + c, std * (doubt * SLACK + abs(total) * LAW_ERROR))
 
 
-@njit(forceinline=True)
-def _top(logits: Any, units: int) -> int:
+@njit
+def _top(logits: int, units: int) -> int:
     """The unit whose logit is certainly the largest, TIED or UNSURE."""
     if units == 1:
-        if logits[0] == 0.0 and logits[1] == 0.0:
+        size, doubt = abs(peek(logits, 0)), peek(logits, 1)
+        if size == 0.0 and doubt == 0.0:
             return TIED
-        return UNSURE if not abs(logits[0]) > logits[1] else int(logits[0] > 0.0)
+        return UNSURE if not size > doubt else int(peek(logits, 0) > 0.0)
     best, all_zero = 0, True
     for c in range(units):
-        if logits[c] > logits[best]:
+        value = peek(logits, c)
+        if value > peek(logits, best):
             best = c
-        all_zero = all_zero and logits[c] == 0.0 and logits[units + c] == 0.0
+        all_zero = all_zero and value == 0.0 and peek(logits, units + c) == 0.0
     if all_zero:
         return TIED
     for c in range(units):
-        if c != best and not logits[best] - logits[c] > logits[units + best] + logits[units + c]:
+        doubt = peek(logits, units + best) + peek(logits, units + c)
+        if c != best and not peek(logits, best) - peek(logits, c) > doubt:
             return UNSURE
     return best
 
 
+@njit
+def _first_row(shared: int, i: int, space: int, n: int) -> None:
+    for j in range(i * n, i * n + i + 1):
+        poke(space, j, peek(shared, j))
+        poke(space, n * n + j, 0.0)
+
+
+@njit
+def _row(
+    dots: int, i: int, below: int, space: int, n: int, std: float, bias: int, unit: float,
+    rounding: float, fixed: float, gram_error: float,
+) -> int:  # fmt: skip
+    """Input i in terms of the directions before it, from what the pass over the units left.
+
+    Args (in numba):
+        below, space: addresses of what is known of the inputs of the layer before, and of this.
+        std, bias: of the weights before; whether a constant 1 stands before this layer's biases.
+        unit, rounding, fixed: of the normals: what they are to be multiplied with, and the part
+            and the amount that they and the sums with them may be off.
+
+    Returns:
+        FOUND or OPEN, as `factor_row`; OPEN too for lengths that float32 is not trusted with.
+    """
+    sizes, row, square = lengths_at(n) + 2 * n, i * n, n * n
+    poke(below, sizes + i, unit * np.sqrt(peek(dots, i + 1)))
+    apart = 0.0
+    for j in range(i + 1):
+        a = abs(peek(below, row + j))
+        error = peek(below, square + row + j) + a * rounding
+        apart += error * peek(below, sizes + j) + a * fixed
+        poke(dots, j, peek(dots, j) + bias)  # the product of the constants
+    length = np.sqrt(peek(dots, i)) * SLACK
+    poke(space, lengths_at(n) + i, length)
+    poke(space, lengths_at(n) + n + i, std * apart * SLACK + LAW_ERROR * length)
+    if not SMALLEST <= peek(dots, i) <= LARGEST:
+        factor_row(dots, i, space, n, np.inf)
+        return OPEN
+    return factor_row(dots, i, space, n, gram_error)
+
+
 @njit(forceinline=True)
+def _judge(logits: int, units: int, label: int, answers: Any, mine: int) -> int:
+    """GOES_ON, ERRS or OPEN_ENDED for one more sample.
+
+    Args (in numba):
+        answers: from `mine` on, units by class, then classes by unit.
+    """
+    top = _top(logits, units)
+    if top == UNSURE:
+        return OPEN_ENDED
+    if top == TIED:  # goes to class 0, whatever the arrangement
+        return ERRS if label != 0 else GOES_ON
+    half = mine + max(2, units)
+    by_class, by_unit = answers[mine + label], answers[half + top]
+    if (by_class != UNSURE and by_class != top) or (by_unit != UNSURE and by_unit != label):
+        return ERRS
+    answers[mine + label], answers[half + top] = top, label
+    return GOES_ON
+
+
+@njit
 def reveal(
     layers: Any, scales: Any, shared: Any, labels: Any, blocks: int, stride: int, masks: Any,
-    seed: Any, draw: Any, g: Any, h: Any, a: Any, z: Any, sums: Any, dots: Any, space: Any,
-    logits: Any, answers: Any,
-) -> int:  # fmt: skip
-    """The prefix of a draw, or BORDERLINE.
+    seed: Any, draws: Any, live: Any, count: int, prefixes: Any, g: Any, h: Any, a: Any, z: Any,
+    sums: Any, dots: Any, space: Any, logits: Any, answers: Any,
+) -> None:  # fmt: skip
+    """The prefixes of some draws, or BORDERLINE.
+
+    All draws take a step together, each in its own buffers: what one of them has to wait for
+    (a square root, a division) is hidden behind the others.
 
     Args (in numba):
         layers: int64 `(layers, N_COLUMNS)`: the plan.
@@ -129,76 +199,80 @@ def reveal(
         labels: int64 `(n,)`.
         blocks, stride: Philox blocks of a direction, and the normals they hold.
         masks: `(layers * 16,)`: lanes of a layer's last vector that are units.
-        g, h: `(n * stride,)`: normals and activations of all inputs so far.
+        draws, prefixes: uint64 and int64 `(count,)`.
+        live: int64 `(count,)`, scratch.
+        g, h: for each draw `(n * stride,)`: normals and activations of all inputs so far.
         a .. answers: scratch; see deferred.py.
     """
     n, last = len(labels), len(layers) - 1
-    room = space_size(n)
+    room = 8 * (last + 1) * space_size(n)
     k0, k1 = seed & np.uint64(0xFFFFFFFF), seed >> np.uint64(32)
     units = layers[last, UNITS]
-    for c in range(len(answers)):
-        answers[c] = UNSURE
-    z_made = 0
+    outputs, n_answers = 2 * units, 2 * max(2, units)
+    z_room = (n * units + GROUP - 1) // GROUP * GROUP
+    for slot in range(count):
+        live[slot] = slot
+        for c in range(n_answers):
+            answers[slot * n_answers + c] = UNSURE
+    dots_from, space_from = address_of(dots), address_of(space)
+    logits_from, shared_from = address_of(logits), address_of(shared)
+    layer_room = 8 * space_size(n)
     for i in range(n):
-        made = 0
         block = np.uint64(i * blocks)
+        rounding = relative_error(g) + (i + 4) * roundoff(g)
         for number in range(last + 1):
-            at = number * room  # what is known of this layer's inputs
-            std = scales[number, 0]
-            if number == 0:
-                for j in range(i + 1):
-                    space[at + i * n + j] = shared[i * n + j]
-                    space[errors_at(at, n) + i * n + j] = 0.0
-            elif (
-                factor_row(dots, i, space, at, n, scales[number, 1]) == OPEN
-                or not dots[i] >= SMALLEST
-            ):
-                alive, is_alive = _support(
-                    g, stride, layers[number - 1], scales[number - 1, 0], space, at - room, n, i
-                )
-                bias = layers[number, BIAS]
-                if not is_alive and not bias:
-                    silence_row(i, space, at, n)
-                elif not dots[i] >= SMALLEST or not spanned(i, space, at, n, alive + bias):
-                    return BORDERLINE
+            offset, width, std = layers[number, OFFSET], layers[number, UNITS], scales[number, 0]
+            before = max(0, number - 1)
+            fixed = absolute_error(g) * np.sqrt(layers[before, UNITS])
+            kept = 0
+            for k in range(count):
+                slot = live[k]
+                mine = space_from + slot * room + number * layer_room
+                if number == 0:
+                    _first_row(shared_from, i, mine, n)
+                else:
+                    bias = layers[number, BIAS]
+                    found = _row(
+                        dots_from + 8 * slot * (n + 2), i, mine - layer_room, mine, n,
+                        scales[before, 0], bias, unit(g), rounding, fixed,
+                        scales[number, 1] + product_error(g),
+                    )  # fmt: skip
+                    if found == OPEN:
+                        alive, is_alive = _support(
+                            g, slot * n * stride, stride, layers[before], scales[before, 0],
+                            mine - layer_room, n, i,
+                        )  # fmt: skip
+                        trusted = SMALLEST <= dots[slot * (n + 2) + i] <= LARGEST
+                        if not is_alive and not bias:
+                            silence_row(i, mine, n)
+                        elif not trusted or not spanned(i, mine, n, alive + bias):
+                            prefixes[slot] = BORDERLINE
+                            continue
+                if number == last:
+                    found_logits = logits_from + 8 * slot * outputs
+                    _logits(
+                        z, slot * z_room, mine, n, i, units, std, found_logits, draws[slot], k0, k1
+                    )  # fmt: skip
+                    verdict = _judge(found_logits, units, labels[i], answers, slot * n_answers)
+                    if verdict != GOES_ON:
+                        prefixes[slot] = i if verdict == ERRS else BORDERLINE
+                        continue
+                else:
+                    for j in range(i + 1):
+                        a[slot * n + j] = std * peek(mine, i * n + j) * unit(g)
+                live[kept] = slot
+                kept += 1
+            count = kept
             if number == last:
-                z_made = _logits(z, z_made, space, at, n, i, units, std, logits, draw, k0, k1)
                 break
-            for j in range(i + 1):
-                a[j] = std * space[at + i * n + j] * unit(g)
-            made = layer_pass(
-                g, h, stride, layers[number, OFFSET], layers[number, UNITS],
-                layers[number, RECTIFIED] > 0, masks, 16 * number, i, a, sums, made, draw, block,
-                k0, k1, dots,
-            )  # fmt: skip
-            # The next layer's inputs: their length, and how far they are from the law's.
-            sizes = lengths_at(at, n) + 2 * n
-            space[sizes + i] = unit(g) * np.sqrt(dots[i + 1])
-            apart, rounding = 0.0, relative_error(g) + (i + 4) * roundoff(g)
-            fixed = absolute_error(g) * np.sqrt(layers[number, UNITS])
-            for j in range(i + 1):
-                place = at + i * n + j
-                error = space[errors_at(place, n)] + abs(space[place]) * rounding
-                apart += std * (error * space[sizes + j] + abs(space[place]) * fixed)
-            if layers[number + 1, BIAS]:
-                for j in range(i + 1):
-                    dots[j] += 1.0
-            if not dots[i] <= LARGEST:
-                return BORDERLINE
-            length = np.sqrt(dots[i]) * SLACK
-            above = lengths_at(at + room, n) + i
-            space[above], space[above + n] = length, apart * SLACK + LAW_ERROR * length
-        top, label = _top(logits, units), labels[i]
-        if top == UNSURE:
-            return BORDERLINE
-        if top == TIED:  # goes to class 0, whatever the arrangement
-            if label != 0:
-                return i
-            continue
-        # Units by class, then classes by unit.
-        half = len(answers) // 2
-        mine, theirs = answers[label], answers[half + top]
-        if (mine != UNSURE and mine != top) or (theirs != UNSURE and theirs != label):
-            return i
-        answers[label], answers[half + top] = top, label
-    return n
+            # What is made of a layer's normals so far is the same for all.
+            made = (offset + CHUNK - 1) // CHUNK * CHUNK
+            for k in range(count):
+                slot = live[k]
+                layer_pass(
+                    g, h, slot * n * stride, stride, offset, width, layers[number, RECTIFIED] > 0,
+                    masks, LANES * number, i, a, slot * n, sums, made, draws[slot], block, k0, k1,
+                    dots, slot * (n + 2),
+                )  # fmt: skip
+    for k in range(count):
+        prefixes[live[k]] = n

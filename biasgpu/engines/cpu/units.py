@@ -3,10 +3,11 @@
 Units lie in the lanes of a vector. A pass makes random normals, puts pre-activations together,
 rectifies them, keeps them, and multiplies them with those of the inputs before. Normals and
 activations of a draw stay in the thread's buffers (for a width of 512 in the first cache), so that
-nothing is made twice. Inner products are added in float64: see factor.py.
+nothing is made twice. Inner products are added eight vectors at a time in float32, these sums in
+float64: see factor.py.
 
-Cost of input i for 16 units in float32: one vector of normals (some 45 cycles where vectors of 512
-bits go through in halves), i + 1 fused products in float32, 2 (i + 1) in float64, 2 i + 1 loads.
+Cost of input i for 16 units in float32: one vector of normals (52 operations), 2 i + 3 fused
+products, a maximum, 2 i + 1 loads and 2 stores.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ roundoff = _constant(2.0**-24, 2.0**-53)
 # How far a normal in a buffer may be from the law's: so much of it, and so much.
 relative_error = _constant(RELATIVE_ERROR * (1.0 + 2.0**-10), 0.0)
 absolute_error = _constant(ABSOLUTE_ERROR, 0.0)
+# What an inner product rounds before it is added up in float64: six roundings at most.
+product_error = _constant(6 * 2.0**-24, 0.0)
 
 
 def make_normals(g: Any, at: int, stream: Any, draw: Any, block: Any, k0: Any, k1: Any) -> None:
@@ -160,26 +163,16 @@ def _add_up(typingctx: Any, array: Any, index: Any) -> Any:
 
 @njit(forceinline=True)
 def _dot8(a: Any, b: Any, c: Any, d: Any) -> Any:
-    """The products of eight vectors with eight, exact, added in float64 lane by lane."""
-    one, two = widen(a[0]) * widen(b[0]), widen(c[0]) * widen(d[0])
-    one, two = madd(widen(a[1]), widen(b[1]), one), madd(widen(c[1]), widen(d[1]), two)
-    one, two = madd(widen(a[2]), widen(b[2]), one), madd(widen(c[2]), widen(d[2]), two)
-    one, two = madd(widen(a[3]), widen(b[3]), one), madd(widen(c[3]), widen(d[3]), two)
-    return one + two
-
-
-@njit(forceinline=True)
-def _size8(a: Any, b: Any) -> Any:
-    """The squares of eight vectors, added in float32."""
-    one, two = a[0] * a[0], b[0] * b[0]
-    one, two = madd(a[1], a[1], one), madd(b[1], b[1], two)
-    one, two = madd(a[2], a[2], one), madd(b[2], b[2], two)
-    return widen(madd(a[3], a[3], one) + madd(b[3], b[3], two))
+    """The products of eight vectors with eight, added in two chains of four, then in float64."""
+    one, two = a[0] * b[0], c[0] * d[0]
+    one, two = madd(a[1], b[1], one), madd(c[1], d[1], two)
+    one, two = madd(a[2], b[2], one), madd(c[2], d[2], two)
+    return widen(madd(a[3], b[3], one) + madd(c[3], d[3], two))
 
 
 def _full_chunks(
-    g: Any, h: Any, stride: int, begin: int, end: int, rectified: bool, i: int, a: Any, sums: Any,
-    made: int, draw: Any, block: Any, k0: Any, k1: Any,
+    g: Any, h: Any, base: int, stride: int, begin: int, end: int, rectified: bool, i: int, a: Any,
+    a_at: int, sums: Any, made: int, draw: Any, block: Any, k0: Any, k1: Any,
 ) -> Any:  # fmt: skip
     """Eight vectors at a time while there are as many; returns where it stopped, normals made."""
     raise NotImplementedError
@@ -187,20 +180,20 @@ def _full_chunks(
 
 @njit(forceinline=True)
 def _chunks_f32(
-    g: Any, h: Any, stride: int, begin: int, end: int, rectified: bool, i: int, a: Any, sums: Any,
-    made: int, draw: Any, block: Any, k0: Any, k1: Any,
+    g: Any, h: Any, base: int, stride: int, begin: int, end: int, rectified: bool, i: int, a: Any,
+    a_at: int, sums: Any, made: int, draw: Any, block: Any, k0: Any, k1: Any,
 ) -> Any:  # fmt: skip
-    row = i * stride
+    row = base + i * stride
     while begin + CHUNK <= end:
         while made < begin + CHUNK:
             _make_chunk(g, row + made, draw, block + np.uint64(made // 4), k0, k1)
             made += CHUNK
-        factor = splat_like(g, a[i])
+        factor = splat_like(g, a[a_at + i])
         low, high = _load4(g, row + begin), _load4(g, row + begin + 64)
-        add_to_wide(sums, 16 * (i + 1), _size8(low, high))
+        add_to_wide(sums, 16 * (i + 1), _dot8(low, low, high, high))
         low, high = _times4(factor, low), _times4(factor, high)
         for j in range(i):
-            factor, at = splat_like(g, a[j]), j * stride + begin
+            factor, at = splat_like(g, a[a_at + j]), base + j * stride + begin
             low = _madd4(factor, _load4(g, at), low)
             high = _madd4(factor, _load4(g, at + 64), high)
         if rectified:
@@ -209,7 +202,7 @@ def _chunks_f32(
         _store4(h, row + begin + 64, high)
         add_to_wide(sums, 16 * i, _dot8(low, low, high, high))
         for j in range(i):
-            at = j * stride + begin
+            at = base + j * stride + begin
             add_to_wide(sums, 16 * j, _dot8(low, _load4(h, at), high, _load4(h, at + 64)))
         begin += CHUNK
     return begin, made
@@ -217,47 +210,47 @@ def _chunks_f32(
 
 @overload(_full_chunks, strict=False)
 def _full_chunks_of(
-    g: Any, h: Any, stride: int, begin: int, end: int, rectified: bool, i: int, a: Any, sums: Any,
-    made: int, draw: Any, block: Any, k0: Any, k1: Any,
+    g: Any, h: Any, base: int, stride: int, begin: int, end: int, rectified: bool, i: int, a: Any,
+    a_at: int, sums: Any, made: int, draw: Any, block: Any, k0: Any, k1: Any,
 ) -> Any:  # fmt: skip
     if g.dtype == types.float32:
-        return lambda g, h, stride, begin, end, rectified, i, a, sums, made, draw, block, k0, k1: (
-            _chunks_f32(g, h, stride, begin, end, rectified, i, a, sums, made, draw, block, k0, k1)
-        )
-    return lambda g, h, stride, begin, end, rectified, i, a, sums, made, draw, block, k0, k1: (
-        begin,
-        made,
-    )
+        return _chunks_f32.py_func
+
+    def none(
+        g: Any, h: Any, base: int, stride: int, begin: int, end: int, rectified: bool, i: int,
+        a: Any, a_at: int, sums: Any, made: int, draw: Any, block: Any, k0: Any, k1: Any,
+    ) -> Any:  # fmt: skip
+        return begin, made
+
+    return none
 
 
 # Inlined, for numba counts references to arrays at every call: a tenth of a microsecond.
 @njit(forceinline=True)
 def layer_pass(
-    g: Any, h: Any, stride: int, offset: int, units: int, rectified: bool, masks: Any, mask: int,
-    i: int, a: Any, sums: Any, made: int, draw: Any, block: Any, k0: Any, k1: Any, dots: Any,
-) -> int:  # fmt: skip
+    g: Any, h: Any, base: int, stride: int, offset: int, units: int, rectified: bool, masks: Any,
+    mask: int, i: int, a: Any, a_at: int, sums: Any, made: int, draw: Any, block: Any, k0: Any,
+    k1: Any, dots: Any, dots_at: int,
+) -> None:  # fmt: skip
     """Input i through a layer.
 
     Args (in numba):
-        g, h: `(inputs, stride)`: normals, activations.
+        g, h: `(inputs, stride)` from `base` on: normals, activations.
         masks: 1 for the lanes of the last sixteen that are units, else 0, from `mask` on.
-        a: `(i + 1,)`: coefficients of input i.
+        a: from `a_at` on, coefficients of input i.
         sums: float64 `(i + 2, 16)`, scratch.
         made: normals of direction i that are made already.
         block: the direction's first block.
-        dots: float64 `(i + 2,)`: receives inner products of the activations of input i with those
-            of inputs 0 to i, then the square of the length of its normals as they are in `g`.
-
-    Returns:
-        normals made by now.
+        dots: float64, from `dots_at` on: receives inner products of the activations of input i with
+            those of inputs 0 to i, then the square of its normals' length, as they are in `g`.
     """
-    row, width = i * stride, lanes(g)
+    row, width = base + i * stride, lanes(g)
     zero = splat_like(sums, 0.0)
     for j in range(2 * (i + 2)):
         store(sums, 8 * j, zero)
     end = offset + units
     begin, made = _full_chunks(
-        g, h, stride, offset, end, rectified, i, a, sums, made, draw, block, k0, k1
+        g, h, base, stride, offset, end, rectified, i, a, a_at, sums, made, draw, block, k0, k1
     )
     # The last sixteen units may not be all there: what lies behind them is another layer's.
     padded = offset + (units + LANES - 1) // LANES * LANES
@@ -272,9 +265,10 @@ def layer_pass(
             value = value * there
         wide = widen(value)
         add_to_wide(sums, 16 * (i + 1), wide * wide)
-        value = splat_like(g, a[i]) * value
+        value = splat_like(g, a[a_at + i]) * value
         for j in range(i):
-            value = madd(splat_like(g, a[j]), load(g, j * stride + place), value)
+            factor = splat_like(g, a[a_at + j])
+            value = madd(factor, load(g, base + j * stride + place), value)
         if not whole:
             value = value * there
         if rectified:
@@ -283,7 +277,6 @@ def layer_pass(
         wide = widen(value)
         add_to_wide(sums, 16 * i, wide * wide)
         for j in range(i):
-            add_to_wide(sums, 16 * j, wide * widen(load(h, j * stride + place)))
+            add_to_wide(sums, 16 * j, wide * widen(load(h, base + j * stride + place)))
     for j in range(i + 2):
-        dots[j] = _add_up(sums, 16 * j)
-    return made
+        dots[dots_at + j] = _add_up(sums, 16 * j)
