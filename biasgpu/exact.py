@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
@@ -79,6 +77,7 @@ def _compiled(
     from biasgpu.engines.cpu.engine import default_threads
     from biasgpu.engines.cpu.screen import compiled_exact
     from biasgpu.engines.cpu.vectors import LANES_F64
+    from biasgpu.engines.cpu.workers import Workers
     from biasgpu.engines.cpu.workspace import Workspace
 
     exact = compiled_exact()
@@ -86,7 +85,6 @@ def _compiled(
     inputs = program.inputs(x, np.float64)
     peaks = program.peaks(inputs)
     per_sample = 2 * program.buffer_units * LANES_F64 * 8
-    local = threading.local()
     workers = threads or default_threads()
     room = max(BUFFER_BYTES, min(WIDE_BYTES // workers, MANY_SAMPLES * per_sample))
     block = max(1, min(len(x), room // per_sample))
@@ -97,24 +95,22 @@ def _compiled(
         # Too few draws for every thread: let them share the samples, and draw the weights each.
         block = min(block, -(-len(x) // workers))
 
-    def one(place: tuple[int, int]) -> None:
-        if not hasattr(local, "space"):
-            local.space = Workspace.make(program, block, np.float64)
+    def make_space() -> Workspace:
+        return Workspace.make(program, block, np.float64)
+
+    def one(space: Workspace, place: tuple[int, int]) -> None:
         start, begin = place
         part, rows = draws[start : start + share], inputs[begin : begin + block]
         out = np.empty((len(part), len(rows), ensemble.n_outputs))
         exact(
             program.ops, program.constants, program.quads, program.family,
             np.uint64(ensemble.seed), rows.reshape(-1), peaks, len(rows), program.n_outputs,
-            part, out, *local.space.buffers,
+            part, out, *space.buffers,
         )  # fmt: skip
         result[start : start + share, begin : begin + block] = out
 
-    places = list(product(range(0, len(draws), share), range(0, len(x), block)))
-    if workers == 1 or len(places) == 1:
-        for place in places:
-            one(place)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="biasgpu-exact") as pool:
-        for _ in pool.map(one, places):
-            pass
+    pool = Workers(workers, make_space, "biasgpu-exact")
+    try:
+        pool.run(one, product(range(0, len(draws), share), range(0, len(x), block)))
+    finally:
+        pool.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
-from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +13,7 @@ from biasgpu.engines.cpu.digest import is_compiled, note_compiled
 from biasgpu.engines.cpu.program import lower, unsupported
 from biasgpu.engines.cpu.screen import compiled_screen
 from biasgpu.engines.cpu.vectors import LANES_F32
+from biasgpu.engines.cpu.workers import Workers
 from biasgpu.engines.cpu.workspace import Workspace
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError
@@ -105,10 +104,11 @@ class CpuEngine(Engine):
         """Threads, and the memory each works in. A forked child inherits no working threads."""
         self._process = os.getpid()
         widest = int(np.diff(self.stages, prepend=0).max())
-        self._spaces: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
-        for _ in range(self.threads):
-            self._spaces.put(Workspace.make(self.program, widest, np.float32))
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="biasgpu-screen")
+
+        def make_space() -> Workspace:
+            return Workspace.make(self.program, widest, np.float32)
+
+        self._workers = Workers(self.threads, make_space, "biasgpu-screen")
 
     @classmethod
     def supports(cls, ensemble: Ensemble) -> str | None:
@@ -147,36 +147,26 @@ class CpuEngine(Engine):
         prefixes = np.empty(n_draws, dtype=np.uint16)
         share = -(-n_draws // (self.threads * LANES_F32)) * LANES_F32
         chunk = min(self.chunk, max(LANES_F32, share))
-        starts = range(0, n_draws, chunk)
 
-        def one(start: int) -> None:
-            self._screen_chunk(first_draw + start, prefixes[start : start + chunk])
+        def one(space: Workspace, start: int) -> None:
+            self._screen_chunk(space, first_draw + start, prefixes[start : start + chunk])
 
-        if len(starts) == 1 or self.threads == 1:
-            for start in starts:
-                one(start)
-        else:
-            for _ in self._pool.map(one, starts):
-                pass
+        self._workers.run(one, range(0, n_draws, chunk))
         return prefixes
 
-    def _screen_chunk(self, first_draw: int, prefixes: Prefixes) -> None:
+    def _screen_chunk(self, space: Workspace, first_draw: int, prefixes: Prefixes) -> None:
         ensemble, program = self.ensemble, self.program
         # One logit under a prior that is not symmetric: its sign is what it is.
         initial = 0 if ensemble.n_arrangements > 1 else 0x21
-        space = self._spaces.get()
-        try:
-            self._screen(
-                program.ops, program.constants, program.quads, program.family,
-                np.uint64(ensemble.seed), self._inputs, self._wide, self._peaks, self.y_train,
-                self.stages, program.n_outputs, np.uint64(initial), np.uint64(first_draw), prefixes,
-                np.empty(len(prefixes), np.int64), np.empty(len(prefixes), np.uint64),
-                *space.buffers,
-            )  # fmt: skip
-        finally:
-            self._spaces.put(space)
+        self._screen(
+            program.ops, program.constants, program.quads, program.family,
+            np.uint64(ensemble.seed), self._inputs, self._wide, self._peaks, self.y_train,
+            self.stages, program.n_outputs, np.uint64(initial), np.uint64(first_draw), prefixes,
+            np.empty(len(prefixes), np.int64), np.empty(len(prefixes), np.uint64),
+            *space.buffers,
+        )  # fmt: skip
         note_compiled()
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._pool.shutdown(wait=True)
+        self._workers.close()
