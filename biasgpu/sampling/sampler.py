@@ -16,12 +16,15 @@ from biasgpu.engines.base import Engine
 from biasgpu.errors import NonFiniteError, UsageError
 from biasgpu.evaluate import evaluate
 from biasgpu.experiment import Experiment
+from biasgpu.layout import n_products
 from biasgpu.priors import Prior
 from biasgpu.sampling.batch import Batch
 from biasgpu.sampling.pace import Pace
 from biasgpu.sampling.screening import check, screen
 from biasgpu.sampling.stopping import cut
 from biasgpu.task import Task
+
+PATIENCE_S = 1.0  # by which a batch may run over a time that was set
 
 
 class Sampler:
@@ -54,7 +57,8 @@ class Sampler:
         self._state = (next_draw, prefix_counts)
         self._end_draw = end_draw
         self._threads = threads
-        self._pace = Pace(engine.granularity, batch_draws, minimum=engine.minimum)
+        work = n_products(experiment.ensemble.steps) * (experiment.task.n_test + 1)
+        self._pace = Pace(engine.granularity, batch_draws, minimum=engine.minimum, work=work)
 
     @property
     def next_draw(self) -> int:
@@ -65,6 +69,10 @@ class Sampler:
     def done(self) -> bool:
         """Whether all draws up to the end are decided."""
         return self.next_draw >= self._end_draw
+
+    def outlasts(self, left_s: float) -> bool:
+        """Whether the next draws are expected to take clearly longer than is left."""
+        return self._pace.expected_s(left_s) > left_s + PATIENCE_S
 
     def step(self, *, fits_left: int | None = None, left_s: float | None = None) -> Batch:
         """Decide the next draws.

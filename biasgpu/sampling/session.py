@@ -143,11 +143,15 @@ class Session:
             reason = rules.reached(totals.n_fits, totals.n_draws, totals.elapsed_s, n_arrangements)
             if reason is None and self._sampler.done:
                 reason = "candidates"  # every draw that has a name
+            left_s = None if rules.time_s is None else rules.time_s - totals.elapsed_s
+            if reason is None and left_s is not None and self._sampler.outlasts(left_s):
+                # Known before these draws are looked at, so that what they are decides nothing.
+                reason = "time"
             if reason is not None:
                 return reason
             batch = self._sampler.step(
                 fits_left=None if rules.fits is None else rules.fits - totals.n_fits,
-                left_s=None if rules.time_s is None else rules.time_s - totals.elapsed_s,
+                left_s=left_s,
             )
             now_s = time.perf_counter()
             self._rows.append(batch.fits)

@@ -20,7 +20,8 @@ class Rules:
     Attributes:
         fits: stop at the draw that brings so many fits of the whole training set.
         candidates: stop after so many candidates, rounded up to whole draws.
-        time_s: stop after so many seconds of work.
+        time_s: stop after so many seconds of work, or before draws that are expected to take over
+            a second longer.
 
     Raises:
         UsageError: a rule that is not positive.
