@@ -24,6 +24,7 @@ class Architecture:
             decides between two classes.
         bias: whether the output layer's biases are zero or drawn from the prior.
         options: what the layers were made from (width, depth); for figures and error messages.
+        note: what whoever asked for it may want to know before it is sampled; "" if nothing.
 
     Example:
         >>> net = Architecture("tiny", [Flatten(), Dense(8), ReLU()])
@@ -34,6 +35,7 @@ class Architecture:
     head: Head = "logits"
     bias: Bias = "zero"
     options: dict[str, Any] = field(default_factory=dict, compare=False)
+    note: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))

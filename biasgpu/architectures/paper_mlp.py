@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from biasgpu.architectures.base import Architecture, Head
-from biasgpu.architectures.widths import Width, units, width_factors, width_label
+from biasgpu.architectures.widths import Width, units, width_factors, width_label, width_note
 from biasgpu.errors import UsageError
 from biasgpu.layers import Bias, Dense, Flatten, Layer, MaxPool2d, ReLU
 
@@ -36,4 +36,5 @@ def paper_mlp(
     for base, factor in zip(UNITS[-depth:], factors, strict=True):
         layers += [Dense(units(base, factor), bias), ReLU()]
     options = {"width": width_label(factors), "depth": depth}
-    return Architecture("paper-mlp", layers, head, bias, options)
+    note = width_note(factors, UNITS[-depth:])
+    return Architecture("paper-mlp", layers, head, bias, options, note)

@@ -96,6 +96,8 @@ def sample(
         keep_predictions=keep_predictions,
     )
     _check_room(experiment, rules)
+    if architecture.note and on_event is not None:
+        on_event(Note(architecture.note))
     started_s = time.perf_counter()
     screener = _make_engine(experiment, engine, device, threads)
     store = None
