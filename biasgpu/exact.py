@@ -14,6 +14,7 @@ from biasgpu.priors import NormalPrior, UniformPrior
 
 if TYPE_CHECKING:
     from biasgpu.engines.cpu.program import Program
+    from biasgpu.engines.cpu.workspace import Workspace
 
 BUFFER_BYTES = 48 << 20  # activations of one thread
 WIDE_BYTES = 384 << 20  # of all threads, where that is too little for MANY_SAMPLES at once
@@ -52,6 +53,38 @@ def logits(
     return result
 
 
+def prepare(ensemble: Ensemble) -> None:
+    """Have the law compiled for such ensembles, or load it from disk: the first use would else."""
+    from biasgpu.engines.cpu.program import unsupported
+    from biasgpu.engines.cpu.workspace import Workspace
+
+    if unsupported(ensemble):
+        return
+    program = _program(ensemble, *_about_prior(ensemble))
+    inputs = program.inputs(np.zeros((1, *ensemble.shape), np.float32), np.float64)
+    space = Workspace.make(program, 1, np.float64)
+    names, out = np.empty(0, np.uint64), np.empty((0, 1, ensemble.n_outputs))
+    _call(ensemble, program, inputs, program.peaks(inputs), names, out, space)
+
+
+def _call(
+    ensemble: Ensemble,
+    program: Program,
+    rows: npt.NDArray[np.float64],
+    peaks: npt.NDArray[np.float64],
+    draws: npt.NDArray[np.uint64],
+    out: npt.NDArray[np.float64],
+    space: Workspace,
+) -> None:
+    from biasgpu.engines.cpu.screen import compiled_exact
+
+    compiled_exact()(
+        program.ops, program.constants, program.quads, program.family,
+        np.uint64(ensemble.seed), rows.reshape(-1), peaks, len(rows), program.n_outputs,
+        draws, out, *space.buffers,
+    )  # fmt: skip
+
+
 @lru_cache(maxsize=8)
 def _program(ensemble: Ensemble, *_prior: object) -> Program:
     from biasgpu.engines.cpu.program import lower
@@ -75,12 +108,10 @@ def _compiled(
     threads: int | None,
 ) -> None:
     from biasgpu.engines.cpu.engine import default_threads
-    from biasgpu.engines.cpu.screen import compiled_exact
     from biasgpu.engines.cpu.vectors import LANES_F64
     from biasgpu.engines.cpu.workers import Workers
     from biasgpu.engines.cpu.workspace import Workspace
 
-    exact = compiled_exact()
     program = _program(ensemble, *_about_prior(ensemble))
     inputs = program.inputs(x, np.float64)
     peaks = program.peaks(inputs)
@@ -102,11 +133,7 @@ def _compiled(
         start, begin = place
         part, rows = draws[start : start + share], inputs[begin : begin + block]
         out = np.empty((len(part), len(rows), ensemble.n_outputs))
-        exact(
-            program.ops, program.constants, program.quads, program.family,
-            np.uint64(ensemble.seed), rows.reshape(-1), peaks, len(rows), program.n_outputs,
-            part, out, *space.buffers,
-        )  # fmt: skip
+        _call(ensemble, program, rows, peaks, part, out, space)
         result[start : start + share, begin : begin + block] = out
 
     pool = Workers(workers, make_space, "biasgpu-exact")

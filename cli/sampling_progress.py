@@ -64,11 +64,10 @@ def progress_text(now: Progress) -> str:
     parts = [format_duration(now.elapsed_s)]
     if now.remaining_s is not None:
         parts.append(f"{format_duration(now.remaining_s)} left")
-    parts += [
-        f"{format_count(now.n_candidates)} candidates",
-        f"{format_count(now.candidates_per_s)}/s",
-        f"{now.n_fits:,} fits",
-    ]
+    parts.append(f"{format_count(now.n_candidates)} candidates")
+    if now.candidates_per_s is not None:
+        parts.append(f"{format_count(now.candidates_per_s)}/s")
+    parts.append(f"{now.n_fits:,} fits")
     low, high = now.fit_probability_interval
     if now.fit_probability:
         parts.append(f"P {now.fit_probability:.3g} ({low:.3g} to {high:.3g})")

@@ -176,10 +176,13 @@ def resume(
         emit(Note(found.nothing_to_do))
         return found.run
     _check_room(found.run.experiment, found.rules)
-    started_s = time.perf_counter()
     screener = _make_engine(found.run.experiment, engine, device, threads)
     store = None
     try:
+        if screener.notice:
+            emit(Note(screener.notice))
+        screener.prepare()  # what is stored is rebuilt before the session begins
+        started_s = time.perf_counter()
         about = _about(screener, threads, found.rules, found.run.confidence)
         store = Store.reopen(path, provenance=about)
         # Another process may have gone on with it until the file was ours alone.

@@ -216,6 +216,7 @@ def stream(
 
 def _batches(sampler: Sampler, engine: Engine) -> Iterator[Batch]:
     try:
+        engine.prepare()
         while not sampler.done:
             yield sampler.step()
     finally:

@@ -86,7 +86,7 @@ class Session:
         self._store = store
         self._status = status
         self._on_event = on_event
-        self._speed = Speed(totals)
+        self._speed = Speed(totals.elapsed_s, totals.next_draw)
         now_s = time.perf_counter()
         self._origin_s = (now_s if started_s is None else started_s) - totals.elapsed_s
         self._last_commit_s = now_s
@@ -120,6 +120,7 @@ class Session:
             self._emit(self._started())
             if self._engine.notice:
                 self._emit(Note(self._engine.notice))
+            self._prepare()
             reason = self._loop()
         except KeyboardInterrupt:
             self._end(INTERRUPTED, complete=False)
@@ -134,6 +135,14 @@ class Session:
         run = self._result(reason, True)
         self._emit(Finished(reason, run))
         return run
+
+    def _prepare(self) -> None:
+        # Compiling is no part of the work, nor is what came before the first draw of the speed.
+        before_s = time.perf_counter()
+        self._engine.prepare()
+        now_s = time.perf_counter()
+        self._origin_s += now_s - before_s
+        self._speed = Speed(now_s - self._origin_s, self.totals.next_draw)
 
     def _loop(self) -> str:
         n_arrangements = self._experiment.ensemble.n_arrangements
@@ -249,7 +258,7 @@ class Session:
             fit_probability=found.probability,
             fit_probability_interval=(found.low, found.high),
             minus_log2_fit_probability=found.minus_log2,
-            candidates_per_s=n_arrangements * draws_per_s,
+            candidates_per_s=None if draws_per_s is None else n_arrangements * draws_per_s,
             elapsed_s=totals.elapsed_s,
             remaining_s=self._rules.remaining_s(
                 totals.n_fits, totals.n_draws, totals.elapsed_s, n_arrangements, draws_per_s

@@ -95,20 +95,29 @@ class Rules:
         return None
 
     def remaining_s(
-        self, n_fits: int, n_draws: int, elapsed_s: float, n_arrangements: int, draws_per_s: float
+        self,
+        n_fits: int,
+        n_draws: int,
+        elapsed_s: float,
+        n_arrangements: int,
+        draws_per_s: float | None,
     ) -> float | None:
         """Estimated seconds to the nearest rule; None while it cannot be told.
 
         Args:
             n_fits, n_draws, elapsed_s: totals so far.
             n_arrangements: candidates a draw makes.
-            draws_per_s: how fast it goes now.
+            draws_per_s: how fast it goes now; None while that is not known.
         """
+        if self.reached(n_fits, n_draws, elapsed_s, n_arrangements):
+            return 0.0
+        if draws_per_s is None and (self.fits is not None or self.candidates is not None):
+            return None
         estimates = []
         if self.time_s is not None:
             estimates.append(self.time_s - elapsed_s)
         limit = self.max_draws(n_arrangements)
-        if draws_per_s > 0:
+        if draws_per_s:
             if limit is not None:
                 estimates.append((limit - n_draws) / draws_per_s)
             if self.fits is not None and n_fits:

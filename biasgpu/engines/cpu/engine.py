@@ -122,6 +122,13 @@ class CpuEngine(Engine):
             return ""
         return "compiling the cpu engine for this machine, once: about half a minute."
 
+    def prepare(self) -> None:
+        """See `Engine.prepare`: compiles, or loads what is compiled."""
+        space = Workspace.make(self.program, 1, np.float32)
+        self._screen_chunk(space, 0, np.empty(0, np.uint16))
+        super().prepare()
+        note_compiled()
+
     @property
     def chunk(self) -> int:
         """Draws a thread takes at a time: some 0.2 s of work, which also fills later stages."""
@@ -165,7 +172,6 @@ class CpuEngine(Engine):
             np.empty(len(prefixes), np.int64), np.empty(len(prefixes), np.uint64),
             *space.buffers,
         )  # fmt: skip
-        note_compiled()
 
     def close(self) -> None:
         """See `Engine.close`."""
