@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from biasgpu.cli.signals import exit_code
 from biasgpu.errors import BiasgpuError, UsageError, suggestion
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-INTERRUPTED = 130
 _debug = False
 
 
@@ -103,7 +103,7 @@ def report(error: Exception) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.exceptions.Abort):
-        return interrupted()
+        return interrupted(error.__cause__)
     if _debug:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     explained = explain(error)
@@ -114,10 +114,10 @@ def report(error: Exception) -> int:
     return explained.exit_code
 
 
-def interrupted() -> int:
-    """Say that the user stopped the command, and how to leave."""
+def interrupted(stop: BaseException | None) -> int:
+    """Say that the command was stopped, and how to leave."""
     click.echo("Interrupted.", err=True)
-    return INTERRUPTED
+    return exit_code(stop)
 
 
 def explain(error: Exception) -> BiasgpuError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from biasgpu.cli import output
 from biasgpu.cli.parsing import format_count, format_duration
 from biasgpu.cli.progress import Line
 
@@ -46,6 +47,15 @@ class SamplingProgress(Line):
                 self.note(f"Note: {event.text}")
             case events.Interrupted():
                 self.interrupted = event
+                self._say_how_to_go_on(event)
+
+    def _say_how_to_go_on(self, event: Interrupted) -> None:
+        # Said at once, while the signals are held back, and even if it is to be quiet.
+        self.end()
+        output.note(f"Interrupted after {event.run.n_fits:,} fits.")
+        if event.output is not None:
+            path = event.output
+            output.note(f"They are in {path}. To go on: biasgpu sample --resume {path}")
 
 
 def _until(rules: Started) -> str:

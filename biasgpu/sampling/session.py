@@ -123,8 +123,9 @@ class Session:
             self._prepare()
             reason = self._loop()
         except KeyboardInterrupt:
-            self._end(INTERRUPTED, complete=False)
-            self._emit(Interrupted(self._result(INTERRUPTED, False), self._output))
+            with held_back():  # a second Ctrl-C must not cost the word on how to go on
+                self._end(INTERRUPTED, complete=False)
+                self._emit(Interrupted(self._result(INTERRUPTED, False), self._output))
             raise
         except BaseException:
             # The error itself is what the user must see, not one of saving what came before it.
