@@ -61,8 +61,13 @@ def print_summary(summary: Mapping[str, Any], heading: str) -> None:
         ("test accuracy", accuracy_line(summary.get("test_accuracy"))),
         ("work", _work(summary)),
     ]
-    if summary.get("stopped_by"):
-        rows.append(("stopped by", str(summary["stopped_by"])))
+    ended_by = summary.get("stopped_by")
+    if ended_by == "killed":
+        rows.append(("cut off", "killed before it could say so; --resume goes on with it"))
+    elif ended_by:
+        rows.append(("stopped by", str(ended_by)))
+    else:
+        rows.append(("still running", "these are the results so far"))
     for label, value in rows:
         out.print(f"  {label:<16} {value}")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from biasgpu.errors import BiasgpuError, DamagedFileError
+from biasgpu.results.liveness import gone
 from biasgpu.results.paths import beside, cannot_read, real
 
 _MAX_BYTES = 1 << 20
@@ -61,6 +62,10 @@ def read_status(path: str | os.PathLike[str]) -> dict[str, Any]:
     Args:
         path: the results file (not the status file).
 
+    Returns:
+        what the run last wrote, its `state` being "running", "finished", "interrupted" or
+        "failed"; or "killed" where it says "running" and its process is gone.
+
     Raises:
         BiasgpuError: there is none, or it cannot be read.
         DamagedFileError: it is not a status file.
@@ -83,6 +88,8 @@ def read_status(path: str | os.PathLike[str]) -> dict[str, Any]:
         status = None
     if not isinstance(status, dict):
         raise DamagedFileError(f"{place} is not a status file.", fix="delete it.")
+    if status.get("state") == "running" and gone(status):
+        status["state"] = "killed"
     return status
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from biasgpu.engines.base import Engine
 from biasgpu.errors import BiasgpuError
 from biasgpu.experiment import Experiment
 from biasgpu.fits import Fits
+from biasgpu.results import liveness
 from biasgpu.run import INTERRUPTED, Run
 from biasgpu.sampling.events import (
     Committed,
@@ -274,7 +274,7 @@ class Session:
         self._status.write(
             {
                 "state": state,
-                "pid": os.getpid(),
+                **liveness.signature(),
                 "updated": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "engine": self._engine.name,
                 "device": self._engine.device,
