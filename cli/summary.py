@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from biasgpu.cli.output import stdout
+from biasgpu.cli.output import note, stdout
 from biasgpu.cli.parsing import format_count, format_duration
+
+if TYPE_CHECKING:
+    from biasgpu.run import Run
 
 DASH = "-"
 
@@ -80,6 +83,17 @@ def _work(summary: Mapping[str, Any]) -> str:
     if summary.get("engine"):
         text += f", engine {summary['engine']} on {summary.get('device', 'cpu')}"
     return text
+
+
+def note_not_kept(run: Run, indices: Iterable[int]) -> None:
+    """Say of networks that they are none of those a run found, on stderr."""
+    kept = set(run.fits.index.tolist())
+    for index in indices:
+        if index not in kept:
+            note(
+                f"Note: {index} is not a fit of this run: it is none of the {len(kept):,} "
+                "networks that the file keeps."
+            )
 
 
 def print_curve(curve: Sequence[Mapping[str, Any]]) -> None:

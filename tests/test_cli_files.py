@@ -76,6 +76,8 @@ def test_show_one_network(stored: Path) -> None:
     other = run("show", str(stored), "--index", str(int(fit.index[2]) ^ 1))
     assert other.exit_code == 0
     assert "no fit" in other.stdout
+    assert f"Note: {int(fit.index[2]) ^ 1} is not a fit of this run" in other.stderr
+    assert run("show", str(stored), "--index", str(fit.index[2]), "--json").stderr == ""
     assert run("show", str(stored), "--index", "-1").exit_code == 2
 
 
@@ -210,6 +212,12 @@ def test_export_by_index(stored: Path, tmp_path: Path) -> None:
     assert json_of("export", str(stored), "-o", path, "--index", "0", "--index", "5")[
         "indices"
     ] == [0, 5]
+    fit = str(biasgpu.open(stored).fits.index[0])
+    other = "999999999"
+    result = run("export", str(stored), "-o", f"{path}.2", "--index", fit, "--index", other)
+    assert result.exit_code == 0
+    assert f"Note: {other} is not a fit of this run" in result.stderr
+    assert f"Note: {fit} " not in result.stderr
     for arguments in (["--index", "0", "--index", "0"], ["--index", "1", "--fits", "2"]):
         result = run("export", str(stored), "-o", f"{path}.x", *arguments)
         assert result.exit_code == 2
