@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,8 @@ import numpy.typing as npt
 
 from biasgpu.errors import ImpossibleTaskError, UsageError
 from biasgpu.layers import Shape
+
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class Task:
             ("training", "x_train", "y_train"),
             ("test", "x_test", "y_test"),
         ):
-            x = _as_float32(getattr(self, inputs), f"{part} inputs ({inputs})")
+            x = as_inputs(getattr(self, inputs), f"{part} inputs ({inputs})")
             y = _as_labels(getattr(self, labels), f"{part} labels ({labels})")
             if len(x) != len(y):
                 raise UsageError(f"{len(x)} {part} inputs but {len(y)} {part} labels.")
@@ -108,12 +111,19 @@ class Task:
         return f"Task({self.name} {classes}, n_train={self.n_train}, n_test={self.n_test})"
 
 
-def check_possible(x: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> None:
+def check_possible(
+    x: npt.NDArray[np.float32],
+    y: npt.NDArray[np.int64],
+    rows: Rows | None = None,
+    class_names: Sequence[str] | None = None,
+) -> None:
     """Refuse a training set that holds one input under two labels.
 
     Args:
         x: `(N, ...)` inputs.
         y: `(N,)` labels.
+        rows: what to call each sample; its place if None.
+        class_names: what to call each label; its number if None.
 
     Raises:
         ImpossibleTaskError: names the two samples.
@@ -123,15 +133,30 @@ def check_possible(x: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> None
         # + 0.0 turns -0.0 into 0.0: equal inputs, equal bytes.
         first = seen.setdefault((row + np.float32(0)).tobytes(), position)
         if y[first] != y[position]:
+            one, other = (
+                (int(place if rows is None else rows[place]), int(y[place]))
+                for place in (first, position)
+            )
+            names = range(int(y.max()) + 1) if class_names is None else class_names
             raise ImpossibleTaskError(
-                f"no network can fit this task: training samples {first} and {position} are the "
-                f"same input with the labels {y[first]} and {y[position]}.",
+                f"no network can fit this task: training samples {one[0]} and {other[0]} are the "
+                f"same input with the labels {names[one[1]]} and {names[other[1]]}.",
                 why="a network gives one input one label.",
                 fix=f"remove one of them, or use n_train <= {position} (--n-train).",
             )
 
 
-def _as_float32(values: Any, what: str) -> npt.NDArray[np.float32]:
+def as_inputs(values: Any, what: str, rows: Rows | None = None) -> npt.NDArray[np.float32]:
+    """Inputs as a network takes them.
+
+    Args:
+        values: `(n, ...)` numbers.
+        what: what to call them in errors.
+        rows: what to call each sample there; its place if None.
+
+    Raises:
+        UsageError: no numbers, no features, or a value that is infinite or not a number.
+    """
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise UsageError(f"{what} have dtype {array.dtype}; they must be numbers.")
@@ -147,9 +172,10 @@ def _as_float32(values: Any, what: str) -> npt.NDArray[np.float32]:
         result = np.ascontiguousarray(array, dtype=np.float32)
     bad = ~np.isfinite(result).all(axis=tuple(range(1, result.ndim)))
     if bad.any():
+        first = int(np.argmax(bad))
         raise UsageError(
-            f"{what}: sample {int(np.argmax(bad))} holds a value that is infinite or not a number "
-            f"({int(bad.sum())} such samples).",
+            f"{what}: sample {first if rows is None else rows[first]} holds a value that is "
+            f"infinite or not a number ({int(bad.sum())} such samples).",
             fix="remove or repair these samples.",
         )
     return result

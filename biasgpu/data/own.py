@@ -13,7 +13,7 @@ from biasgpu.data import arrays, npz, selection
 from biasgpu.data.classes import ClassesLike, parse_classes
 from biasgpu.data.files import checksums
 from biasgpu.errors import UsageError
-from biasgpu.task import Task
+from biasgpu.task import Task, as_inputs, check_possible
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -69,10 +69,11 @@ def task_from_arrays(
     for part, x, y in (("training", x_train, labels), ("test", x_test, test_labels)):
         if x.ndim < 1 or len(x) != len(y):
             raise UsageError(f"{part} inputs have shape {x.shape}, for {len(y)} {part} labels.")
+    rows, test_rows = np.arange(len(labels)), np.arange(len(test_labels))
     if classes is not None:
         numbers = parse_classes(names, classes, default=(), what=name)
-        x_train, labels = arrays.keep_classes(x_train, labels, numbers)
-        x_test, test_labels = arrays.keep_classes(x_test, test_labels, numbers)
+        rows, labels = arrays.keep_classes(labels, numbers)
+        test_rows, test_labels = arrays.keep_classes(test_labels, numbers)
         names = tuple(names[number] for number in numbers)
     counts = np.bincount(labels, minlength=len(names)).tolist()
     if n_train is None:
@@ -81,6 +82,11 @@ def task_from_arrays(
     if shuffle_seed is not None:
         rng.check_uint64("shuffle_seed", shuffle_seed)
     chosen = selection.take(arrays.orders(labels, len(names), shuffle_seed), n_train)
+    rows, labels = rows[chosen], labels[chosen]
+    # Checked here too, where errors can name the rows as the user counts them.
+    x_train = as_inputs(x_train[rows], "training inputs (x_train)", rows)
+    x_test = as_inputs(x_test[test_rows], "test inputs (x_test)", test_rows)
+    check_possible(x_train, labels, rows, names)
     config = {
         "name": name,
         "class_names": list(names),
@@ -89,8 +95,8 @@ def task_from_arrays(
     }
     return Task(
         name,
-        x_train[chosen],
-        labels[chosen],
+        x_train,
+        labels,
         x_test,
         test_labels,
         names,
