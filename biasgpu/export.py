@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biasgpu.errors import RefusedError, UsageError
-from biasgpu.results.paths import beside, cannot_write, make_folder, publish
+from biasgpu.results.paths import beside, cannot_write, make_folder, publish, refuse_folder
 
 if TYPE_CHECKING:
     from biasgpu.run import Run
@@ -65,6 +65,8 @@ def export(
     """
     chosen = _chosen(run, fits, indices)
     path = Path(output)
+    if path.is_dir():
+        raise refuse_folder(path, "fits.safetensors")
     if os.path.lexists(path):
         raise RefusedError(
             f"{path} exists.",

@@ -18,10 +18,10 @@ def open(path: str | os.PathLike[str], *, confidence: float | None = None) -> Ru
         confidence: of the intervals; None takes the one the run was made with.
 
     Raises:
-        BiasgpuError: it is not there, or cannot be read.
+        BiasgpuError: it cannot be read.
         DamagedFileError: damaged or foreign.
-        UsageError: a prior or layer of the user's own that is not registered here, or a confidence
-            outside (0, 1).
+        UsageError: it is not there, it has a prior or layer of the user's own that is not
+            registered here, or the confidence lies outside (0, 1).
     """
     from biasgpu.results import read
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from biasgpu.errors import BiasgpuError, DamagedFileError
 from biasgpu.results.liveness import gone
-from biasgpu.results.paths import beside, cannot_read, real
+from biasgpu.results.paths import beside, cannot_read, missing, real
 
 _MAX_BYTES = 1 << 20
 
@@ -67,6 +67,7 @@ def read_status(path: str | os.PathLike[str]) -> dict[str, Any]:
         "failed"; or "killed" where it says "running" and its process is gone.
 
     Raises:
+        UsageError: there is neither a status nor the results file.
         BiasgpuError: there is none, or it cannot be read.
         DamagedFileError: it is not a status file.
     """
@@ -75,6 +76,8 @@ def read_status(path: str | os.PathLike[str]) -> dict[str, Any]:
         with place.open("rb") as file:
             text = file.read(_MAX_BYTES)
     except FileNotFoundError as error:
+        if not os.path.lexists(path):
+            raise missing(Path(path)) from error
         raise BiasgpuError(
             f"no run has left a status for {os.fspath(path)}.",
             why=f"a run keeps its status in {place.name}, beside its results.",
