@@ -40,7 +40,9 @@ def from_stored(stored: Any, *, confidence: float | None = None) -> Run:
         confidence = kept if isinstance(kept, float) and 0 < kept < 1 else 0.95
     elif not 0 < confidence < 1:
         raise UsageError(
-            f"confidence is {confidence}; it must lie between 0 and 1.", fix="confidence=0.95"
+            f"confidence is {confidence}; it must lie between 0 and 1.",
+            why="it is the probability with which the interval covers the truth.",
+            fix="for example confidence=0.95.",
         )
     return Run(
         experiment=experiment,

@@ -56,23 +56,39 @@ class Task:
             x = as_inputs(getattr(self, inputs), f"{part} inputs ({inputs})")
             y = _as_labels(getattr(self, labels), f"{part} labels ({labels})")
             if len(x) != len(y):
-                raise UsageError(f"{len(x)} {part} inputs but {len(y)} {part} labels.")
+                raise UsageError(
+                    f"{len(x)} {part} inputs but {len(y)} {part} labels.",
+                    why="there is one label for each input.",
+                    fix="give arrays of equal length: one row an input, one label a row.",
+                )
             if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(self.class_names):
                 raise UsageError(
                     f"{part} labels run from {y.min()} to {y.max()}.",
                     why=f"with {len(self.class_names)} classes, labels are 0 to "
                     f"{len(self.class_names) - 1}.",
+                    fix="number the labels from 0 on, or name the classes: "
+                    "biasgpu.task_from_arrays(..., class_names=...).",
                 )
             object.__setattr__(self, inputs, x)
             object.__setattr__(self, labels, y)
         if len(self.class_names) < 2:
-            raise UsageError("a task needs at least two classes.")
+            raise UsageError(
+                "a task needs at least two classes.",
+                why="with one class there is nothing to tell apart.",
+                fix="give two class names or more.",
+            )
         if not len(self.x_train):
-            raise UsageError("the task has no training samples.")
+            raise UsageError(
+                "the task has no training samples.",
+                why="a fit is a network that classifies all of them.",
+                fix="give one training sample of each class at least.",
+            )
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise UsageError(
                 f"training inputs have shape {self.x_train.shape[1:]}, "
-                f"test inputs {self.x_test.shape[1:]}."
+                f"test inputs {self.x_test.shape[1:]}.",
+                why="one network takes both.",
+                fix="give inputs of one shape.",
             )
         check_possible(self.x_train, self.y_train)
 
@@ -159,15 +175,24 @@ def as_inputs(values: Any, what: str, rows: Rows | None = None) -> npt.NDArray[n
     """
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
-        raise UsageError(f"{what} have dtype {array.dtype}; they must be numbers.")
+        raise UsageError(
+            f"{what} have dtype {array.dtype}; they must be numbers.",
+            why="a network computes with them.",
+            fix="convert them: x.astype('float32').",
+        )
     if array.ndim < 2:
         raise UsageError(
             f"{what} have shape {array.shape}; the first axis counts samples, and each sample has "
             "at least one axis.",
+            why="a network takes one array a sample.",
             fix="for scalar inputs use x.reshape(-1, 1).",
         )
     if array[:1].size == 0 and len(array):
-        raise UsageError(f"{what} have shape {array.shape}: no features.")
+        raise UsageError(
+            f"{what} have shape {array.shape}: no features.",
+            why="a network has nothing to tell such samples apart by.",
+            fix="give at least one number a sample.",
+        )
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(array, dtype=np.float32)
     bad = ~np.isfinite(result).all(axis=tuple(range(1, result.ndim)))
@@ -176,6 +201,7 @@ def as_inputs(values: Any, what: str, rows: Rows | None = None) -> npt.NDArray[n
         raise UsageError(
             f"{what}: sample {first if rows is None else rows[first]} holds a value that is "
             f"infinite or not a number ({int(bad.sum())} such samples).",
+            why="a network computes nothing from it.",
             fix="remove or repair these samples.",
         )
     return result
@@ -185,11 +211,18 @@ def _as_labels(values: Any, what: str) -> npt.NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1:
         raise UsageError(
-            f"{what} have shape {array.shape}; they must be one whole number a sample."
+            f"{what} have shape {array.shape}; they must be one whole number a sample.",
+            why="a label is the number of a sample's class.",
+            fix="give an array of shape (n,).",
         )
     labels = array.astype(np.int64) if array.dtype.kind in "iub" else None
     if labels is None and array.dtype.kind == "f" and np.isfinite(array).all():
         labels = array.astype(np.int64)
     if labels is None or not np.array_equal(labels, array):
-        raise UsageError(f"{what} are of dtype {array.dtype}; they must be whole numbers.")
+        raise UsageError(
+            f"{what} are of dtype {array.dtype}; they must be whole numbers.",
+            why="a label is the number of a sample's class.",
+            fix="convert them, or name the classes: "
+            "biasgpu.task_from_arrays(..., class_names=...).",
+        )
     return labels

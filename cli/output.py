@@ -127,7 +127,9 @@ def explain(error: Exception) -> BiasgpuError:
     if isinstance(error, click.UsageError):
         return _explain_usage(error)
     if isinstance(error, click.ClickException):
-        return BiasgpuError(error.format_message())
+        return BiasgpuError(
+            error.format_message(), why="the command cannot go on.", fix="see --help."
+        )
     if isinstance(error, MemoryError):
         found = BiasgpuError(
             f"out of memory: {error}" if str(error) else "out of memory.",
@@ -177,7 +179,11 @@ def _explain_usage(error: click.UsageError) -> UsageError:
         )
     what = error.format_message()
     what = what[:1].lower() + what[1:]
-    return UsageError(what if what.endswith((".", "?")) else f"{what}.", fix=f"{path} --help")
+    return UsageError(
+        what if what.endswith((".", "?")) else f"{what}.",
+        why="the help page lists what the command takes.",
+        fix=f"{path} --help",
+    )
 
 
 def _indented(text: str) -> str:

@@ -47,6 +47,7 @@ class Architecture:
             if not isinstance(layer, Layer):
                 raise UsageError(
                     f"{self.name}: {layer!r} is not a layer.",
+                    why="an architecture is a list of layers.",
                     fix="use biasgpu.layers: Dense, Conv2d, MaxPool2d, ReLU, Flatten.",
                 )
 
@@ -57,10 +58,15 @@ class Architecture:
             UsageError: a layer does not fit, or the head does not suit the number of classes.
         """
         if n_classes < 2:
-            raise UsageError(f"{n_classes} classes; a task needs at least two.")
+            raise UsageError(
+                f"{n_classes} classes; a task needs at least two.",
+                why="the output layer has a unit for each class.",
+                fix="give n_classes=2 or more.",
+            )
         if self.head == "one-logit" and n_classes != 2:
             raise UsageError(
                 f"a one-logit head tells two classes apart; the task has {n_classes}.",
+                why="its only output says by its sign which of two classes it is.",
                 fix="use head='logits' (--head logits).",
             )
         outputs = 1 if self.head == "one-logit" else n_classes

@@ -30,7 +30,11 @@ def paper_mlp(
         Peleg and Hein, ICML 2024.
     """
     if depth not in range(1, len(UNITS) + 1):
-        raise UsageError(f"depth is {depth!r}; paper-mlp has 1 to {len(UNITS)} hidden layers.")
+        raise UsageError(
+            f"depth is {depth!r}; paper-mlp has 1 to {len(UNITS)} hidden layers.",
+            why="shallower ones drop layers from the front of the published four.",
+            fix="for example depth=4 (--depth 4), or mlp for any depth (--arch mlp).",
+        )
     factors = width_factors(width, depth)
     layers: list[Layer] = [MaxPool2d(2, images_only=True), Flatten()]
     for base, factor in zip(UNITS[-depth:], factors, strict=True):

@@ -37,6 +37,7 @@ def width_factors(width: Width, n_layers: int) -> tuple[Fraction, ...]:
     if len(factors) != n_layers:
         raise UsageError(
             f"{len(factors)} width factors for {n_layers} hidden layers.",
+            why="a width is one factor for all hidden layers, or one for each.",
             fix=f"give one factor, or {n_layers} of them (--width 1/6,1/6,1/24,1/24).",
         )
     return factors

@@ -53,7 +53,9 @@ def class_numbers(
         names = tuple(str(value) for value in values)
         if len(set(names)) != len(names) or len(names) < 2:
             raise UsageError(
-                f"class_names are {_some(names)}; they must be at least two different names."
+                f"class_names are {_some(names)}; they must be at least two different names.",
+                why="each class is one label, and a task needs two of them.",
+                fix=f"name every class once: class_names=('cat', 'dog'), {IN_FILE}.",
             )
         lookup = {value: number for number, value in enumerate(values)}
         # Labels are names if any is, else numbers: a misspelt name is not taken for a number.
@@ -105,11 +107,20 @@ def orders(labels: Labels, n_classes: int, shuffle_seed: int | None) -> list[npt
 def _flat(labels: Any, what: str) -> list[Any]:
     array = np.asarray(labels)
     if array.ndim != 1:
-        raise UsageError(f"{what} has shape {array.shape}; it must be one label a sample.")
+        raise UsageError(
+            f"{what} has shape {array.shape}; it must be one label a sample.",
+            why="a label names the class of one sample.",
+            fix=f"give an array of shape (n,): {what}.reshape(-1), or {what}.argmax(axis=1) where "
+            "classes are one-hot.",
+        )
     values = array.tolist()
     for value in values:
         if not isinstance(value, Hashable):
-            raise UsageError(f"{what} holds {value!r}, which cannot be a label.")
+            raise UsageError(
+                f"{what} holds {value!r}, which cannot be a label.",
+                why="labels are compared and looked up, as numbers and texts can be.",
+                fix="use whole numbers or texts as labels.",
+            )
     return values
 
 

@@ -129,7 +129,9 @@ def _header(
         )
     if dtype.kind not in "biufUS" or dtype.itemsize < 1:
         raise UsageError(
-            f"{name} of {path} has dtype {dtype}.", why="arrays hold numbers, or text for labels."
+            f"{name} of {path} has dtype {dtype}.",
+            why="arrays hold numbers, or text for labels.",
+            fix=f"save it as numbers or texts: {name}.astype('float32'), labels by astype(str).",
         )
     if min(shape, default=0) < 0:
         raise damaged(path, f"{name} has shape {shape}")

@@ -70,6 +70,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, overwrite: bool = Fals
     except OSError as error:
         raise BiasgpuError(
             f"{target} could not be written: {(error.strerror or str(error)).lower()}.",
+            why="the operating system refused.",
             fix="check the folder and its permissions.",
         ) from error
     return target

@@ -90,7 +90,9 @@ def read_status(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         status = None
     if not isinstance(status, dict):
-        raise DamagedFileError(f"{place} is not a status file.", fix="delete it.")
+        raise DamagedFileError(
+            f"{place} is not a status file.", why="it holds no JSON object.", fix="delete it."
+        )
     if status.get("state") == "running" and gone(status):
         status["state"] = "killed"
     return status

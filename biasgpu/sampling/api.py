@@ -243,10 +243,15 @@ def _check_options(confidence: float, batch_draws: int | None) -> None:
     if not 0 < confidence < 1:
         raise UsageError(
             f"confidence is {confidence}; it must lie between 0 and 1.",
+            why="it is the probability with which the interval covers the truth.",
             fix="for example confidence=0.95 (--confidence 0.95).",
         )
     if batch_draws is not None and batch_draws < 1:
-        raise UsageError(f"batch_draws is {batch_draws}; it must be 1 or more.")
+        raise UsageError(
+            f"batch_draws is {batch_draws}; it must be 1 or more.",
+            why="so many draws are decided at a time.",
+            fix="leave it out: it changes no result.",
+        )
 
 
 def _check_room(experiment: Experiment, rules: Rules) -> None:

@@ -189,14 +189,20 @@ def stream(
         raise UsageError(
             f"the range of draws is {first_draw} to {end}.",
             why=f"draws have the numbers 0 to {experiment.last_draw - 1}.",
+            fix="give first_draw and end_draw within them, in this order.",
         )
     if batch_draws is not None and batch_draws < 1:
-        raise UsageError(f"batch_draws is {batch_draws}; it must be 1 or more.")
+        raise UsageError(
+            f"batch_draws is {batch_draws}; it must be 1 or more.",
+            why="so many draws are decided at a time.",
+            fix="leave it out: it changes no result.",
+        )
     counts = np.zeros(task.n_train + 1, np.int64) if state is None else np.asarray(state, np.int64)
     if counts.shape != (task.n_train + 1,):
         raise UsageError(
             f"state has shape {counts.shape}; it must be one count for each prefix from 0 to "
             f"{task.n_train}.",
+            why="it says how many of the curve's rows are kept already.",
             fix="use the sum of the prefix_counts of the batches so far.",
         )
     screener = engines.make(

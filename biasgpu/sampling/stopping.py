@@ -40,6 +40,7 @@ class Rules:
             if not whole or value != value or value < 1 or value != int(value):
                 raise UsageError(
                     f"{name} is {value!r}; it must be a whole number of 1 or more.",
+                    why="fits and candidates are counted.",
                     fix=f"for example {name}=1000 (--{name} 1000).",
                 )
             object.__setattr__(self, name, int(value))
@@ -49,6 +50,7 @@ class Rules:
             if not number or not 0 < time_s < math.inf:
                 raise UsageError(
                     f"time_s is {time_s!r}; it must be a positive number of seconds.",
+                    why="no time is too short to find anything.",
                     fix="for example time_s=60 (--time 1m).",
                 )
             object.__setattr__(self, "time_s", float(time_s))

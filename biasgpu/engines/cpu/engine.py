@@ -74,12 +74,22 @@ class CpuEngine(Engine):
         reason = unsupported(ensemble)
         if reason:
             raise UsageError(
-                f"the cpu engine cannot screen this: {reason}.", fix="use --engine torch"
+                f"the cpu engine cannot screen this: {reason}.",
+                why="it compiles the layers and priors that biasgpu brings along.",
+                fix="use --engine torch",
             )
         if threads is not None and threads < 1:
-            raise UsageError(f"threads is {threads}; it must be 1 or more.")
+            raise UsageError(
+                f"threads is {threads}; it must be 1 or more.",
+                why="the work needs one thread at least.",
+                fix="leave it out to take all cores, or give 1 or more: threads=1 (--threads 1).",
+            )
         if len(y_train) > MAX_TRAIN:
-            raise UsageError(f"{len(y_train)} training samples; screening takes {MAX_TRAIN}.")
+            raise UsageError(
+                f"{len(y_train)} training samples; screening takes {MAX_TRAIN}.",
+                why="a prefix is kept in 16 bits.",
+                fix="use fewer training samples (n_train, --n-train).",
+            )
         self.threads = threads or default_threads()
         self.program = lower(ensemble)
         # Measured: making a word costs as much as some 9 multiplications in a lane, and the shorter
