@@ -95,7 +95,12 @@ class Ensemble:
         rng.check_uint64("index", index)
         draw, arrangement = divmod(int(index), self.n_arrangements)
         if draw >= self.max_draws:
-            raise UsageError(f"index {index} names no draw of this ensemble.")
+            raise UsageError(
+                f"index {index} names no draw of this ensemble.",
+                why="indices are 64-bit numbers, and those of a draw come in full.",
+                fix="use an index from 0 to "
+                f"{2**64 // self.n_arrangements * self.n_arrangements - 1}.",
+            )
         return draw, arrangement
 
     def parameters(self, draw: int) -> list[Parameters | None]:

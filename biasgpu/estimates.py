@@ -100,6 +100,7 @@ def estimate(
         raise UsageError(
             f"{n_fits} fits in {n_draws} draws, stopped by {stopped_by}.",
             why="a run has no more fits than draws, and one that stopped by its fits has a fit.",
+            fix="give the totals of one run: all its draws, and the fits among them.",
         )
     method = METHODS[stopped_by]
     if not inverse:
@@ -218,6 +219,7 @@ def _checked(confidence: float) -> float:
     if not 0.0 < confidence < 1.0:
         raise UsageError(
             f"confidence is {confidence}; it must lie between 0 and 1.",
+            why="it is the probability with which the interval covers the truth.",
             fix="for example confidence=0.95.",
         )
     return confidence

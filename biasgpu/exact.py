@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ from biasgpu.priors import NormalPrior, UniformPrior
 
 if TYPE_CHECKING:
     from biasgpu.engines.cpu.program import Program
+    from biasgpu.engines.cpu.workspace import Workspace
 
 BUFFER_BYTES = 48 << 20  # activations of one thread
 WIDE_BYTES = 384 << 20  # of all threads, where that is too little for MANY_SAMPLES at once
@@ -58,6 +57,41 @@ def logits(
     return result
 
 
+def prepare(ensemble: Ensemble) -> None:
+    """Have the law compiled for such ensembles, or load it from disk: the first use would else."""
+    if isinstance(ensemble, DeferredEnsemble):
+        deferred.prepare(ensemble)
+        return
+    from biasgpu.engines.cpu.program import unsupported
+    from biasgpu.engines.cpu.workspace import Workspace
+
+    if unsupported(ensemble):
+        return
+    program = _program(ensemble, *_about_prior(ensemble))
+    inputs = program.inputs(np.zeros((1, *ensemble.shape), np.float32), np.float64)
+    space = Workspace.make(program, 1, np.float64)
+    names, out = np.empty(0, np.uint64), np.empty((0, 1, ensemble.n_outputs))
+    _call(ensemble, program, inputs, program.peaks(inputs), names, out, space)
+
+
+def _call(
+    ensemble: Ensemble,
+    program: Program,
+    rows: npt.NDArray[np.float64],
+    peaks: npt.NDArray[np.float64],
+    draws: npt.NDArray[np.uint64],
+    out: npt.NDArray[np.float64],
+    space: Workspace,
+) -> None:
+    from biasgpu.engines.cpu.screen import compiled_exact
+
+    compiled_exact()(
+        program.ops, program.constants, program.quads, program.family,
+        np.uint64(ensemble.seed), rows.reshape(-1), peaks, len(rows), program.n_outputs,
+        draws, out, *space.buffers,
+    )  # fmt: skip
+
+
 @lru_cache(maxsize=8)
 def _program(ensemble: Ensemble, *_prior: object) -> Program:
     from biasgpu.engines.cpu.program import lower
@@ -81,16 +115,14 @@ def _compiled(
     threads: int | None,
 ) -> None:
     from biasgpu.engines.cpu.engine import default_threads
-    from biasgpu.engines.cpu.screen import compiled_exact
     from biasgpu.engines.cpu.vectors import LANES_F64
+    from biasgpu.engines.cpu.workers import Workers
     from biasgpu.engines.cpu.workspace import Workspace
 
-    exact = compiled_exact()
     program = _program(ensemble, *_about_prior(ensemble))
     inputs = program.inputs(x, np.float64)
     peaks = program.peaks(inputs)
     per_sample = 2 * program.buffer_units * LANES_F64 * 8
-    local = threading.local()
     workers = threads or default_threads()
     room = max(BUFFER_BYTES, min(WIDE_BYTES // workers, MANY_SAMPLES * per_sample))
     block = max(1, min(len(x), room // per_sample))
@@ -101,24 +133,18 @@ def _compiled(
         # Too few draws for every thread: let them share the samples, and draw the weights each.
         block = min(block, -(-len(x) // workers))
 
-    def one(place: tuple[int, int]) -> None:
-        if not hasattr(local, "space"):
-            local.space = Workspace.make(program, block, np.float64)
+    def make_space() -> Workspace:
+        return Workspace.make(program, block, np.float64)
+
+    def one(space: Workspace, place: tuple[int, int]) -> None:
         start, begin = place
         part, rows = draws[start : start + share], inputs[begin : begin + block]
         out = np.empty((len(part), len(rows), ensemble.n_outputs))
-        exact(
-            program.ops, program.constants, program.quads, program.family,
-            np.uint64(ensemble.seed), rows.reshape(-1), peaks, len(rows), program.n_outputs,
-            part, out, *local.space.buffers,
-        )  # fmt: skip
+        _call(ensemble, program, rows, peaks, part, out, space)
         result[start : start + share, begin : begin + block] = out
 
-    places = list(product(range(0, len(draws), share), range(0, len(x), block)))
-    if workers == 1 or len(places) == 1:
-        for place in places:
-            one(place)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="biasgpu-exact") as pool:
-        for _ in pool.map(one, places):
-            pass
+    pool = Workers(workers, make_space, "biasgpu-exact")
+    try:
+        pool.run(one, product(range(0, len(draws), share), range(0, len(x), block)))
+    finally:
+        pool.close()

@@ -54,6 +54,7 @@ class Experiment:
         if isinstance(curve_fits, bool) or not isinstance(curve_fits, int) or curve_fits < 0:
             raise UsageError(
                 f"curve_fits is {curve_fits!r}; it must be a whole number of 0 or more.",
+                why="so many networks are kept at every smaller N of the curve.",
                 fix="for example curve_fits=100 (--curve-fits 100).",
             )
         if self.task.n_train > MAX_TRAIN:
@@ -64,7 +65,11 @@ class Experiment:
             )
         ensemble = self.ensemble
         if not 0 <= self.first_draw < self.last_draw:
-            raise UsageError(f"the stream cannot begin at draw {self.first_draw}.")
+            raise UsageError(
+                f"the stream cannot begin at draw {self.first_draw}.",
+                why=f"draws have the numbers 0 to {self.last_draw - 1}.",
+                fix="begin earlier: first_index=0 (--first-index 0).",
+            )
         _ = self.points
         check_task(self.task, ensemble)
 
@@ -139,7 +144,11 @@ class Experiment:
                     fix="install a newer biasgpu: pip install -U biasgpu",
                 )
             if config["task"]["checksum"] != task.checksum:
-                raise DamagedFileError("the task in the file is not the one of its configuration.")
+                raise DamagedFileError(
+                    "the task in the file is not the one of its configuration.",
+                    why="its checksum differs from the one that was noted.",
+                    fix="get the file again from its source, or make the run again.",
+                )
             return cls(
                 task=task,
                 architecture=Architecture.from_config(config["architecture"]),
@@ -166,11 +175,14 @@ def check_parts(task: object, architecture: object) -> None:
     """
     if not isinstance(task, Task):
         raise UsageError(
-            f"the task is {task!r}.", fix="make one: biasgpu.task('mnist', n_train=16)."
+            f"the task is {task!r}.",
+            why="candidates are tried on a task's training samples.",
+            fix="make one: biasgpu.task('mnist', n_train=16).",
         )
     if not isinstance(architecture, Architecture):
         raise UsageError(
             f"the architecture is {architecture!r}.",
+            why="a prior is drawn over the weights of an architecture.",
             fix="make one: biasgpu.mlp(width=512, depth=2).",
         )
 

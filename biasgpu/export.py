@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biasgpu.errors import RefusedError, UsageError
-from biasgpu.results.paths import beside, cannot_write, make_folder, publish
+from biasgpu.results.paths import beside, cannot_write, make_folder, publish, refuse_folder
 
 if TYPE_CHECKING:
     from biasgpu.run import Run
@@ -65,6 +65,8 @@ def export(
     """
     chosen = _chosen(run, fits, indices)
     path = Path(output)
+    if path.is_dir():
+        raise refuse_folder(path, "fits.safetensors")
     if os.path.lexists(path):
         raise RefusedError(
             f"{path} exists.",
@@ -104,13 +106,18 @@ def _chosen(run: Run, fits: int | None, indices: Sequence[int] | None) -> tuple[
     if (fits is None) == (indices is None):
         raise UsageError(
             "name the networks to export in one way.",
+            why="they are the first fits of the run, or those that are named.",
             fix="fits=10 (--fits 10) for the first fits, or indices=[12, 40] (--index 12).",
         )
     if indices is not None:
         chosen = tuple(int(index) for index in indices)
     else:
         if fits is not None and fits < 1:
-            raise UsageError(f"fits is {fits}; it must be 1 or more.")
+            raise UsageError(
+                f"fits is {fits}; it must be 1 or more.",
+                why="a file holds one network at least.",
+                fix="for example fits=10 (--fits 10).",
+            )
         rows = np.flatnonzero(run.fits.prefix == run.task.n_train)[:fits]
         chosen = tuple(run.fits.index[rows].tolist())
     if not chosen:
@@ -120,7 +127,11 @@ def _chosen(run: Run, fits: int | None, indices: Sequence[int] | None) -> tuple[
             fix="sample longer, or name candidates by index (--index 12, indices=[12]).",
         )
     if len(set(chosen)) < len(chosen):
-        raise UsageError("an index is named twice.", fix="name every network once.")
+        raise UsageError(
+            "an index is named twice.",
+            why="tensors are named by their network's index.",
+            fix="name every network once.",
+        )
     return chosen
 
 

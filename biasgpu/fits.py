@@ -44,7 +44,11 @@ class Fits:
                 continue
             array = _column(value, name, np.dtype(dtype), ndim)
             if len(array) != rows:
-                raise UsageError(f"fits: {name} has {len(array)} rows, index has {rows}.")
+                raise UsageError(
+                    f"fits: {name} has {len(array)} rows, index has {rows}.",
+                    why="each column has one entry a row.",
+                    fix="give columns of equal length.",
+                )
             object.__setattr__(self, name, array)
 
     @classmethod
@@ -68,11 +72,17 @@ class Fits:
         """
         parts = list(parts)
         if not parts:
-            raise UsageError("fits: nothing to concatenate.", fix="start from Fits.empty(...).")
+            raise UsageError(
+                "fits: nothing to concatenate.",
+                why="the columns of no rows at all have no shape.",
+                fix="start from Fits.empty(...).",
+            )
         if len({part._row_shape for part in parts}) > 1:
             raise UsageError(
                 "fits: the parts differ in the number of classes or test samples, or only some "
-                "hold predictions."
+                "hold predictions.",
+                why="rows of one run are alike.",
+                fix="concatenate rows of one run only.",
             )
         columns: dict[str, Any] = {}
         for name, _, _ in _COLUMNS:
@@ -119,17 +129,26 @@ _COLUMNS: tuple[tuple[str, type, int], ...] = (
 def _column(value: Any, name: str, dtype: np.dtype[Any], ndim: int) -> npt.NDArray[Any]:
     array = np.asarray(value)
     if array.ndim != ndim:
-        raise UsageError(f"fits: {name} has shape {array.shape}; it must have {ndim} axes.")
+        raise UsageError(
+            f"fits: {name} has shape {array.shape}; it must have {ndim} axes.",
+            why="each column has one entry a row; per class or test sample it has two axes.",
+            fix=f"give {name} with a first axis of rows, as Fits.empty(...) has it.",
+        )
     if array.dtype == dtype:
         return array
     numbers = "fiu" if dtype.kind == "f" else "iu"
     if array.dtype.kind not in numbers:
-        raise UsageError(f"fits: {name} has dtype {array.dtype}; it must be {dtype}.")
+        raise UsageError(
+            f"fits: {name} has dtype {array.dtype}; it must be {dtype}.",
+            why="columns are kept in the file with that type.",
+            fix=f"convert it: {name}.astype({dtype.name!r}).",
+        )
     if dtype.kind in "iu" and array.size:
         limits = np.iinfo(dtype)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise UsageError(
                 f"fits: {name} runs from {array.min()} to {array.max()}.",
                 why=f"it is kept as {dtype}, {limits.min} to {limits.max}.",
+                fix=f"check where {name} comes from; its values are out of range.",
             )
     return array.astype(dtype)

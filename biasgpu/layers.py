@@ -68,6 +68,7 @@ class Dense(Linear):
         if len(shape) != 1:
             raise UsageError(
                 f"Dense needs a flat input, got the shape {shape}.",
+                why="a dense unit has one weight for each number that comes in.",
                 fix="put Flatten() before it.",
             )
         return (self.units,)
@@ -109,7 +110,11 @@ class Conv2d(Linear):
         super().__post_init__()
         _positive("Conv2d", "kernel", self.kernel)
         if self.padding < 0:
-            raise UsageError(f"Conv2d: padding is {self.padding}; it must be 0 or more.")
+            raise UsageError(
+                f"Conv2d: padding is {self.padding}; it must be 0 or more.",
+                why="so many rows and columns of zeros are put around an image.",
+                fix="padding=0 for none.",
+            )
 
     def out_shape(self, shape: Shape) -> Shape:
         _image("Conv2d", shape)
@@ -151,6 +156,7 @@ class MaxPool2d(Layer):
         if height < 1 or width < 1:
             raise UsageError(
                 f"a max-pool of {self.size} does not fit an input of shape {shape}.",
+                why="the window is larger than the image.",
                 fix="drop the pooling layer, or use larger inputs.",
             )
         return (shape[0], height, width)
@@ -193,17 +199,26 @@ def layer_from_config(config: dict[str, Any]) -> Layer:
     try:
         return LAYERS[name](**options)
     except TypeError as error:
-        raise UsageError(f"{name} cannot be made from {options}: {error}.") from None
+        raise UsageError(
+            f"{name} cannot be made from {options}: {error}.",
+            why="the options are those of the layer's class in biasgpu.layers.",
+            fix="correct the options, or register the layer's class before the file is opened.",
+        ) from None
 
 
 def _positive(layer: str, field: str, value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(f"{layer}: {field} is {value!r}; it must be a whole number of 1 or more.")
+        raise UsageError(
+            f"{layer}: {field} is {value!r}; it must be a whole number of 1 or more.",
+            why="it counts units or pixels.",
+            fix=f"for example {field}=4.",
+        )
 
 
 def _image(layer: str, shape: Shape) -> None:
     if len(shape) != 3:
         raise UsageError(
             f"{layer} needs inputs of shape (channels, height, width), got {shape}.",
+            why="it slides over the rows and columns of an image.",
             fix="use an architecture of dense layers for flat data: --arch mlp.",
         )

@@ -173,9 +173,17 @@ def register(prior: Prior) -> Prior:
         UsageError: the name is taken by a built-in prior, or `bits` is not 32, 16 or 8.
     """
     if prior.name.partition(":")[0] in _BUILDERS:
-        raise UsageError(f"the prior name {prior.name!r} is taken.", fix="choose another name.")
+        raise UsageError(
+            f"the prior name {prior.name!r} is taken.",
+            why="a file names its prior, and one name is one prior.",
+            fix="choose another name.",
+        )
     if prior.bits not in (32, 16, 8):
-        raise UsageError(f"{prior.name}: bits is {prior.bits}; it must be 32, 16 or 8.")
+        raise UsageError(
+            f"{prior.name}: bits is {prior.bits}; it must be 32, 16 or 8.",
+            why="a random word of 32 bits makes one, two or four weights.",
+            fix="bits=32, or 16 or 8 for coarser grids.",
+        )
     if prior.name in _REGISTERED and _REGISTERED[prior.name] != prior:
         raise UsageError(
             f"another prior is registered as {prior.name!r} already.",
@@ -231,7 +239,11 @@ def make(prior: str | Prior) -> Prior:
     default, build = _BUILDERS[name]
     if default is None:
         if text:
-            raise UsageError(f"{name} takes no parameter, got {text!r}.", fix=f"--prior {name}")
+            raise UsageError(
+                f"{name} takes no parameter, got {text!r}.",
+                why="its scale follows from the width of the layer.",
+                fix=f"--prior {name}",
+            )
         return build(name, 0.0)
     try:
         value = float(text) if text else default
@@ -240,6 +252,7 @@ def make(prior: str | Prior) -> Prior:
     if not 1e-12 <= value <= 1e12:
         raise UsageError(
             f"{name}: the parameter is {text!r}; it must be a number between 1e-12 and 1e12.",
+            why="it is the scale of the weights.",
             fix=f"for example --prior {name}:0.2",
         )
     # One name for one prior: "uniform:1" and "uniform:1.0" are "uniform".

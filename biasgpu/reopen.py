@@ -18,10 +18,10 @@ def open(path: str | os.PathLike[str], *, confidence: float | None = None) -> Ru
         confidence: of the intervals; None takes the one the run was made with.
 
     Raises:
-        BiasgpuError: it is not there, or cannot be read.
+        BiasgpuError: it cannot be read.
         DamagedFileError: damaged or foreign.
-        UsageError: a prior or layer of the user's own that is not registered here, or a confidence
-            outside (0, 1).
+        UsageError: it is not there, it has a prior or layer of the user's own that is not
+            registered here, or the confidence lies outside (0, 1).
     """
     from biasgpu.results import read
 
@@ -40,7 +40,9 @@ def from_stored(stored: Any, *, confidence: float | None = None) -> Run:
         confidence = kept if isinstance(kept, float) and 0 < kept < 1 else 0.95
     elif not 0 < confidence < 1:
         raise UsageError(
-            f"confidence is {confidence}; it must lie between 0 and 1.", fix="confidence=0.95"
+            f"confidence is {confidence}; it must lie between 0 and 1.",
+            why="it is the probability with which the interval covers the truth.",
+            fix="for example confidence=0.95.",
         )
     return Run(
         experiment=experiment,

@@ -85,7 +85,11 @@ def words(
     check_uint64("draw", draw)
     numbers = np.asarray(blocks, dtype=np.uint64)
     if numbers.size and int(numbers.max()) >> 32:
-        raise UsageError("a block number is 2**32 or more.", why="a draw has 2**34 words.")
+        raise UsageError(
+            "a block number is 2**32 or more.",
+            why="a draw has 2**34 words.",
+            fix="use a smaller width.",
+        )
     counter = np.empty((*numbers.shape, 4), dtype=np.uint64)
     counter[..., 0] = numbers
     counter[..., 1] = stream
@@ -108,9 +112,14 @@ def check_uint64(name: str, value: int) -> None:
         UsageError: says which and why.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise UsageError(f"{name} is {value!r}; it must be a whole number.")
+        raise UsageError(
+            f"{name} is {value!r}; it must be a whole number.",
+            why="it is a 64-bit number.",
+            fix=f"give {name} as a whole number from 0 to 2**64 - 1, for example 0.",
+        )
     if not 0 <= int(value) < 2**64:
         raise UsageError(
             f"{name} is {value}; it must lie in 0 .. 2**64 - 1.",
             why="names of draws are 64-bit counters.",
+            fix=f"give {name} as a whole number from 0 to 2**64 - 1, for example 0.",
         )

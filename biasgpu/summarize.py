@@ -7,10 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from biasgpu import estimates
+from biasgpu.errors import BiasgpuError
 from biasgpu.estimates import Summary
 
 if TYPE_CHECKING:
     from biasgpu.run import Run
+
+_ENDED_BY = {"interrupted": "user", "failed": "error"}  # by stop reason; rules name themselves
 
 
 def summarize(run: Run) -> dict[str, Any]:
@@ -46,7 +49,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "estimator": found.method,
         "test_accuracy": accuracy(run, task.n_train),
         "curve": run.curve,
-        "stopped_by": run.stopped_by,
+        "stopped_by": ended_by(run),
         "stop_reason": run.stop_reason,
         "complete": run.complete,
         "elapsed_s": run.elapsed_s,
@@ -57,6 +60,24 @@ def summarize(run: Run) -> dict[str, Any]:
         "output": None if run.output is None else os.fspath(run.output),
         "versions": dict(run.last_session.get("versions", {})),
     }
+
+
+def ended_by(run: Run) -> str:
+    """What ended a run, in one word.
+
+    Returns:
+        "fits", "candidates" or "time", a rule; "user"; "error"; "killed" where it was cut off
+        without a word; "" while it is running.
+    """
+    if run.stop_reason:
+        return _ENDED_BY.get(run.stop_reason, run.stop_reason)
+    from biasgpu.results import read_status
+
+    try:
+        running = run.output is not None and read_status(run.output).get("state") == "running"
+    except BiasgpuError:
+        running = False  # its status file was lost: a run that goes on would have made another
+    return "" if running else "killed"
 
 
 def curve_point(run: Run, n_train: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,8 @@ import numpy.typing as npt
 
 from biasgpu.errors import ImpossibleTaskError, UsageError
 from biasgpu.layers import Shape
+
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,26 +53,42 @@ class Task:
             ("training", "x_train", "y_train"),
             ("test", "x_test", "y_test"),
         ):
-            x = _as_float32(getattr(self, inputs), f"{part} inputs ({inputs})")
+            x = as_inputs(getattr(self, inputs), f"{part} inputs ({inputs})")
             y = _as_labels(getattr(self, labels), f"{part} labels ({labels})")
             if len(x) != len(y):
-                raise UsageError(f"{len(x)} {part} inputs but {len(y)} {part} labels.")
+                raise UsageError(
+                    f"{len(x)} {part} inputs but {len(y)} {part} labels.",
+                    why="there is one label for each input.",
+                    fix="give arrays of equal length: one row an input, one label a row.",
+                )
             if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(self.class_names):
                 raise UsageError(
                     f"{part} labels run from {y.min()} to {y.max()}.",
                     why=f"with {len(self.class_names)} classes, labels are 0 to "
                     f"{len(self.class_names) - 1}.",
+                    fix="number the labels from 0 on, or name the classes: "
+                    "biasgpu.task_from_arrays(..., class_names=...).",
                 )
             object.__setattr__(self, inputs, x)
             object.__setattr__(self, labels, y)
         if len(self.class_names) < 2:
-            raise UsageError("a task needs at least two classes.")
+            raise UsageError(
+                "a task needs at least two classes.",
+                why="with one class there is nothing to tell apart.",
+                fix="give two class names or more.",
+            )
         if not len(self.x_train):
-            raise UsageError("the task has no training samples.")
+            raise UsageError(
+                "the task has no training samples.",
+                why="a fit is a network that classifies all of them.",
+                fix="give one training sample of each class at least.",
+            )
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise UsageError(
                 f"training inputs have shape {self.x_train.shape[1:]}, "
-                f"test inputs {self.x_test.shape[1:]}."
+                f"test inputs {self.x_test.shape[1:]}.",
+                why="one network takes both.",
+                fix="give inputs of one shape.",
             )
         check_possible(self.x_train, self.y_train)
 
@@ -108,12 +127,19 @@ class Task:
         return f"Task({self.name} {classes}, n_train={self.n_train}, n_test={self.n_test})"
 
 
-def check_possible(x: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> None:
+def check_possible(
+    x: npt.NDArray[np.float32],
+    y: npt.NDArray[np.int64],
+    rows: Rows | None = None,
+    class_names: Sequence[str] | None = None,
+) -> None:
     """Refuse a training set that holds one input under two labels.
 
     Args:
         x: `(N, ...)` inputs.
         y: `(N,)` labels.
+        rows: what to call each sample; its place if None.
+        class_names: what to call each label; its number if None.
 
     Raises:
         ImpossibleTaskError: names the two samples.
@@ -123,33 +149,59 @@ def check_possible(x: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> None
         # + 0.0 turns -0.0 into 0.0: equal inputs, equal bytes.
         first = seen.setdefault((row + np.float32(0)).tobytes(), position)
         if y[first] != y[position]:
+            one, other = (
+                (int(place if rows is None else rows[place]), int(y[place]))
+                for place in (first, position)
+            )
+            names = range(int(y.max()) + 1) if class_names is None else class_names
             raise ImpossibleTaskError(
-                f"no network can fit this task: training samples {first} and {position} are the "
-                f"same input with the labels {y[first]} and {y[position]}.",
+                f"no network can fit this task: training samples {one[0]} and {other[0]} are the "
+                f"same input with the labels {names[one[1]]} and {names[other[1]]}.",
                 why="a network gives one input one label.",
                 fix=f"remove one of them, or use n_train <= {position} (--n-train).",
             )
 
 
-def _as_float32(values: Any, what: str) -> npt.NDArray[np.float32]:
+def as_inputs(values: Any, what: str, rows: Rows | None = None) -> npt.NDArray[np.float32]:
+    """Inputs as a network takes them.
+
+    Args:
+        values: `(n, ...)` numbers.
+        what: what to call them in errors.
+        rows: what to call each sample there; its place if None.
+
+    Raises:
+        UsageError: no numbers, no features, or a value that is infinite or not a number.
+    """
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
-        raise UsageError(f"{what} have dtype {array.dtype}; they must be numbers.")
+        raise UsageError(
+            f"{what} have dtype {array.dtype}; they must be numbers.",
+            why="a network computes with them.",
+            fix="convert them: x.astype('float32').",
+        )
     if array.ndim < 2:
         raise UsageError(
             f"{what} have shape {array.shape}; the first axis counts samples, and each sample has "
             "at least one axis.",
+            why="a network takes one array a sample.",
             fix="for scalar inputs use x.reshape(-1, 1).",
         )
     if array[:1].size == 0 and len(array):
-        raise UsageError(f"{what} have shape {array.shape}: no features.")
+        raise UsageError(
+            f"{what} have shape {array.shape}: no features.",
+            why="a network has nothing to tell such samples apart by.",
+            fix="give at least one number a sample.",
+        )
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(array, dtype=np.float32)
     bad = ~np.isfinite(result).all(axis=tuple(range(1, result.ndim)))
     if bad.any():
+        first = int(np.argmax(bad))
         raise UsageError(
-            f"{what}: sample {int(np.argmax(bad))} holds a value that is infinite or not a number "
-            f"({int(bad.sum())} such samples).",
+            f"{what}: sample {first if rows is None else rows[first]} holds a value that is "
+            f"infinite or not a number ({int(bad.sum())} such samples).",
+            why="a network computes nothing from it.",
             fix="remove or repair these samples.",
         )
     return result
@@ -159,11 +211,18 @@ def _as_labels(values: Any, what: str) -> npt.NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1:
         raise UsageError(
-            f"{what} have shape {array.shape}; they must be one whole number a sample."
+            f"{what} have shape {array.shape}; they must be one whole number a sample.",
+            why="a label is the number of a sample's class.",
+            fix="give an array of shape (n,).",
         )
     labels = array.astype(np.int64) if array.dtype.kind in "iub" else None
     if labels is None and array.dtype.kind == "f" and np.isfinite(array).all():
         labels = array.astype(np.int64)
     if labels is None or not np.array_equal(labels, array):
-        raise UsageError(f"{what} are of dtype {array.dtype}; they must be whole numbers.")
+        raise UsageError(
+            f"{what} are of dtype {array.dtype}; they must be whole numbers.",
+            why="a label is the number of a sample's class.",
+            fix="convert them, or name the classes: "
+            "biasgpu.task_from_arrays(..., class_names=...).",
+        )
     return labels

@@ -93,7 +93,11 @@ def _only_defaults(name: str, selection_name: str, source: str) -> None:
             fix="leave it out.",
         )
     if source != "auto":
-        raise UsageError(f"source={source!r} is not for {name}.", fix="leave it out.")
+        raise UsageError(
+            f"source={source!r} is not for {name}.",
+            why="it chooses between files of mnist and its relatives.",
+            fix="leave it out.",
+        )
 
 
 def _image_task(
@@ -107,7 +111,11 @@ def _image_task(
     n_validation: int,
 ) -> Task:
     if isinstance(n_validation, bool) or not isinstance(n_validation, int) or n_validation < 0:
-        raise UsageError(f"n_validation is {n_validation!r}; it must be 0 or a whole number above.")
+        raise UsageError(
+            f"n_validation is {n_validation!r}; it must be 0 or a whole number above.",
+            why="so many images a class are set aside.",
+            fix="leave it out, or give n_validation=0 or more.",
+        )
     images = load(spec, source, data_dir)
     names = tuple(spec.classes[number] for number in classes)
     if selection_name == "published":

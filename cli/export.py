@@ -36,11 +36,14 @@ def command(run: str, path: str, fits: int | None, indices: tuple[int, ...], as_
     layers, head, prior, seed and task. From Python, run[0].module() is a torch.nn.Module.
     """
     import biasgpu
+    from biasgpu.cli.summary import note_not_kept
     from biasgpu.export import export
 
     if fits is None and not indices:
         fits = 10
-    done = export(biasgpu.open(run), path, fits=fits, indices=list(indices) if indices else None)
+    stored = biasgpu.open(run)
+    done = export(stored, path, fits=fits, indices=list(indices) if indices else None)
+    note_not_kept(stored, done.indices)
     if as_json:
         output.print_json(
             {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from biasgpu.cli.signals import exit_code
 from biasgpu.errors import BiasgpuError, UsageError, suggestion
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-INTERRUPTED = 130
 _debug = False
 
 
@@ -103,7 +103,7 @@ def report(error: Exception) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.exceptions.Abort):
-        return interrupted()
+        return interrupted(error.__cause__)
     if _debug:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     explained = explain(error)
@@ -114,10 +114,10 @@ def report(error: Exception) -> int:
     return explained.exit_code
 
 
-def interrupted() -> int:
-    """Say that the user stopped the command, and how to leave."""
+def interrupted(stop: BaseException | None) -> int:
+    """Say that the command was stopped, and how to leave."""
     click.echo("Interrupted.", err=True)
-    return INTERRUPTED
+    return exit_code(stop)
 
 
 def explain(error: Exception) -> BiasgpuError:
@@ -127,7 +127,9 @@ def explain(error: Exception) -> BiasgpuError:
     if isinstance(error, click.UsageError):
         return _explain_usage(error)
     if isinstance(error, click.ClickException):
-        return BiasgpuError(error.format_message())
+        return BiasgpuError(
+            error.format_message(), why="the command cannot go on.", fix="see --help."
+        )
     if isinstance(error, MemoryError):
         found = BiasgpuError(
             f"out of memory: {error}" if str(error) else "out of memory.",
@@ -177,7 +179,11 @@ def _explain_usage(error: click.UsageError) -> UsageError:
         )
     what = error.format_message()
     what = what[:1].lower() + what[1:]
-    return UsageError(what if what.endswith((".", "?")) else f"{what}.", fix=f"{path} --help")
+    return UsageError(
+        what if what.endswith((".", "?")) else f"{what}.",
+        why="the help page lists what the command takes.",
+        fix=f"{path} --help",
+    )
 
 
 def _indented(text: str) -> str:

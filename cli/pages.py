@@ -15,8 +15,9 @@ What `biasgpu COMMAND --help` says, for every command. (`make docs-cli` writes t
 commands themselves, and a test compares the two.)
 
 Exit codes: 0 done, 1 failure, 2 usage, 3 refused (it would overwrite, or settings differ), 4
-damaged or foreign file, 5 no usable GPU or out of memory, 130 interrupted. Results go to stdout,
-everything else to stderr; with `--json`, stdout holds one JSON document and nothing else.
+damaged or foreign file, 5 no usable GPU or out of memory, 130 interrupted, 143 terminated. Results
+go to stdout, everything else to stderr; with `--json`, stdout holds one JSON document and nothing
+else.
 """
 
 

@@ -32,6 +32,7 @@ def parse_count(text: str, what: str = "the count") -> int:
     if not match:
         raise UsageError(
             f"{what} is {text!r}; it must be a whole number of 1 or more.",
+            why="it is a count.",
             fix="for example 1000, 10k, 2.5M or 1e9.",
         )
     digits, fraction, exponent, suffix = match.groups()
@@ -43,6 +44,7 @@ def parse_count(text: str, what: str = "the count") -> int:
     if rest or not 1 <= value <= MAX_COUNT:
         raise UsageError(
             f"{what} is {text!r}; it must be a whole number of 1 or more, up to 2**64.",
+            why="it is a count, of things with 64-bit names.",
             fix="for example 1000, 10k, 2.5M or 1e9.",
         )
     return value
@@ -65,6 +67,7 @@ def parse_duration(text: str, what: str = "the time") -> float:
     if not 0 < seconds < 1e10:
         raise UsageError(
             f"{what} is {text!r}; it must be a duration longer than zero.",
+            why="it is how long something may take.",
             fix="for example 30s, 5m, 2h or 1h30m.",
         )
     return seconds

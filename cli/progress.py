@@ -61,15 +61,19 @@ class Line:
         else:
             output.note(text)
 
+    def end(self) -> None:
+        """Take the line away; harmless when repeated."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self.end()
 
 
 class Counter(Line):

@@ -60,8 +60,8 @@ class Root(click.Group):
             result = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except Exception as error:
             raise SystemExit(output.report(error)) from None
-        except KeyboardInterrupt:
-            raise SystemExit(output.interrupted()) from None
+        except KeyboardInterrupt as stop:
+            raise SystemExit(output.interrupted(stop)) from None
         raise SystemExit(result if isinstance(result, int) else 0)
 
 

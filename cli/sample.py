@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from biasgpu.cli import options, output
+from biasgpu.cli import options, output, signals
 from biasgpu.errors import UsageError
 
 if TYPE_CHECKING:
     from biasgpu.cli.sampling_progress import SamplingProgress
     from biasgpu.run import Run
-    from biasgpu.sampling.events import Interrupted
 
 DEFAULT_FITS = 1000
 DEFAULT_TIME_S = 600.0
@@ -70,11 +69,12 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "method", "seed", "first_index", *R
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @output.common
 @click.pass_context
+@signals.one_stop()
 def command(ctx: click.Context, as_json: bool, quiet: bool, **given: Any) -> None:
     """Draw networks and keep those that fit the training set.
 
     Without --fits, --candidates or --time it stops at 1000 fits or after 10 minutes, whichever
-    comes first. Ctrl-C stops it too; what was found is kept.
+    comes first. Ctrl-C or SIGTERM stops it too; what was found is kept.
     """
     from biasgpu.cli.sampling_progress import SamplingProgress
 
@@ -87,11 +87,12 @@ def command(ctx: click.Context, as_json: bool, quiet: bool, **given: Any) -> Non
             run = _start(given, settings, progress)
         else:
             run = _go_on(ctx, given, settings, progress)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if progress.interrupted is None:
             raise
-        _print_interrupted(progress.interrupted, as_json)
-        ctx.exit(output.INTERRUPTED)
+        if as_json:
+            output.print_json(progress.interrupted.run.summary())
+        ctx.exit(signals.exit_code(stop))
     if as_json:
         output.print_json(run.summary())
     else:
@@ -244,11 +245,3 @@ def _print(run: Run) -> None:
             f"biasgpu sample --resume {path} --fits {10 * max(run.n_fits, 100)}",
         ):
             out.print(f"  {line}")
-
-
-def _print_interrupted(event: Interrupted, as_json: bool) -> None:
-    if as_json:
-        output.print_json(event.run.summary())
-    output.note(f"Interrupted after {event.run.n_fits:,} fits.")
-    if event.output is not None:
-        output.note(f"They are in {event.output}. To go on: biasgpu sample --resume {event.output}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from biasgpu.cli import output
 from biasgpu.cli.parsing import format_count, format_duration
 from biasgpu.cli.progress import Line
 
@@ -46,6 +47,15 @@ class SamplingProgress(Line):
                 self.note(f"Note: {event.text}")
             case events.Interrupted():
                 self.interrupted = event
+                self._say_how_to_go_on(event)
+
+    def _say_how_to_go_on(self, event: Interrupted) -> None:
+        # Said at once, while the signals are held back, and even if it is to be quiet.
+        self.end()
+        output.note(f"Interrupted after {event.run.n_fits:,} fits.")
+        if event.output is not None:
+            path = event.output
+            output.note(f"They are in {path}. To go on: biasgpu sample --resume {path}")
 
 
 def _until(rules: Started) -> str:
@@ -64,11 +74,10 @@ def progress_text(now: Progress) -> str:
     parts = [format_duration(now.elapsed_s)]
     if now.remaining_s is not None:
         parts.append(f"{format_duration(now.remaining_s)} left")
-    parts += [
-        f"{format_count(now.n_candidates)} candidates",
-        f"{format_count(now.candidates_per_s)}/s",
-        f"{now.n_fits:,} fits",
-    ]
+    parts.append(f"{format_count(now.n_candidates)} candidates")
+    if now.candidates_per_s is not None:
+        parts.append(f"{format_count(now.candidates_per_s)}/s")
+    parts.append(f"{now.n_fits:,} fits")
     low, high = now.fit_probability_interval
     if now.fit_probability:
         parts.append(f"P {now.fit_probability:.3g} ({low:.3g} to {high:.3g})")

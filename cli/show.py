@@ -94,10 +94,11 @@ def _top(run: Run, count: int) -> list[dict[str, Any]]:
 
 
 def _show_network(run: Run, index: int, as_json: bool) -> None:
-    from biasgpu.cli.summary import percent
+    from biasgpu.cli.summary import note_not_kept, percent
     from biasgpu.describe import describe_network
 
     found = describe_network(run.network(index), run.task)
+    note_not_kept(run, [index])
     if as_json:
         output.print_json(found)
         return

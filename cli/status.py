@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from biasgpu.cli import options, output
 from biasgpu.cli.parsing import DURATION, format_count, format_duration
-
-SILENT_S = 60.0
 
 
 @click.command("status", epilog="\b\nExample:\n  biasgpu status runs/digits.h5 --watch")
@@ -38,8 +34,6 @@ def command(run: str, watch: bool, every_s: float, as_json: bool) -> None:
 
     while True:
         status = read_status(run)
-        if status.get("state") == "running" and _gone(status):
-            status["state"] = "killed"
         if as_json:
             output.print_json(status)
         else:
@@ -47,27 +41,6 @@ def command(run: str, watch: bool, every_s: float, as_json: bool) -> None:
         if not watch or status.get("state") != "running":
             return
         time.sleep(every_s)
-
-
-def _gone(status: dict[str, Any]) -> bool:
-    """Whether the run was killed: no such process here, and no news for a while.
-
-    (One alone says little: the process may be on another machine, or busy.)
-    """
-    pid, updated = status.get("pid"), status.get("updated")
-    if not isinstance(pid, int) or pid < 1 or not isinstance(updated, str):
-        return False
-    try:
-        silent_s = (datetime.now(UTC) - datetime.fromisoformat(updated)).total_seconds()
-    except (ValueError, TypeError):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return silent_s > SILENT_S
-    except (OSError, OverflowError):
-        return False
-    return False
 
 
 def _line(run: str, status: dict[str, Any]) -> str:

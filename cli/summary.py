@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from biasgpu.cli.output import stdout
+from biasgpu.cli.output import note, stdout
 from biasgpu.cli.parsing import format_count, format_duration
+
+if TYPE_CHECKING:
+    from biasgpu.run import Run
 
 DASH = "-"
 
@@ -61,8 +64,13 @@ def print_summary(summary: Mapping[str, Any], heading: str) -> None:
         ("test accuracy", accuracy_line(summary.get("test_accuracy"))),
         ("work", _work(summary)),
     ]
-    if summary.get("stopped_by"):
-        rows.append(("stopped by", str(summary["stopped_by"])))
+    ended_by = summary.get("stopped_by")
+    if ended_by == "killed":
+        rows.append(("cut off", "killed before it could say so; --resume goes on with it"))
+    elif ended_by:
+        rows.append(("stopped by", str(ended_by)))
+    else:
+        rows.append(("still running", "these are the results so far"))
     for label, value in rows:
         out.print(f"  {label:<16} {value}")
 
@@ -75,6 +83,17 @@ def _work(summary: Mapping[str, Any]) -> str:
     if summary.get("engine"):
         text += f", engine {summary['engine']} on {summary.get('device', 'cpu')}"
     return text
+
+
+def note_not_kept(run: Run, indices: Iterable[int]) -> None:
+    """Say of networks that they are none of those a run found, on stderr."""
+    kept = set(run.fits.index.tolist())
+    for index in indices:
+        if index not in kept:
+            note(
+                f"Note: {index} is not a fit of this run: it is none of the {len(kept):,} "
+                "networks that the file keeps."
+            )
 
 
 def print_curve(curve: Sequence[Mapping[str, Any]]) -> None:

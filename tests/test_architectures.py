@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
-from biasgpu import architectures
+from biasgpu import architectures, sample, task_from_arrays
 from biasgpu.architectures import Architecture, lenet, make, mlp, paper_mlp
 from biasgpu.errors import UsageError
-from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from biasgpu.layers import Conv2d, Dense, Flatten, Linear, MaxPool2d, ReLU
 from biasgpu.layout import lay_out, n_products, n_weights, n_words
+from biasgpu.sampling.events import Note
 
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 
@@ -149,3 +152,29 @@ def test_refused(call: Any, message: str) -> None:
 def test_hidden_layers_must_not_need_a_flatten_before_the_logits() -> None:
     layers = Architecture("conv", [Conv2d(2, kernel=3), ReLU()]).resolve((1, 4, 4), 3)
     assert layers[-2:] == (Flatten(), Dense(3))
+
+
+def test_a_large_width_factor_says_how_units_are_written() -> None:
+    wide = lenet(512)
+    assert "hidden layers of 3,072, 8,192, 61,440, 43,008 units" in wide.note
+    meant = re.search(r"--width ([^)]+)\)", wide.note)
+    assert meant is not None
+    by_units = lenet(meant[1])
+    assert [layer.units for layer in by_units.layers if isinstance(layer, Linear)] == [512] * 4
+    assert by_units.note == lenet(16).note == lenet("2/6").note == paper_mlp("16").note == ""
+    assert "--width 20/30,40/12" in paper_mlp("20,40", depth=2).note
+    assert Architecture.from_config(wide.to_config()).layers == wide.layers
+
+
+def test_the_note_on_a_width_comes_before_any_work() -> None:
+    seen: list[str] = []
+
+    def look(event: object) -> None:
+        assert isinstance(event, Note)
+        seen.append(event.text)
+        raise RuntimeError("seen")
+
+    task = task_from_arrays(*(2 * [np.ones((2, 4)) * [[1], [2]], [0, 1]]))
+    with pytest.raises(RuntimeError, match="seen"):
+        sample(task, paper_mlp(17, bias="prior"), fits=1, on_event=look)
+    assert "width is a factor here: 17" in seen[0]

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ from safetensors.numpy import load_file
 import biasgpu
 from biasgpu import doctor
 from biasgpu.cli.root import root
+from biasgpu.results import liveness
 
 
 def run(*arguments: str) -> Result:
@@ -70,6 +76,8 @@ def test_show_one_network(stored: Path) -> None:
     other = run("show", str(stored), "--index", str(int(fit.index[2]) ^ 1))
     assert other.exit_code == 0
     assert "no fit" in other.stdout
+    assert f"Note: {int(fit.index[2]) ^ 1} is not a fit of this run" in other.stderr
+    assert run("show", str(stored), "--index", str(fit.index[2]), "--json").stderr == ""
     assert run("show", str(stored), "--index", "-1").exit_code == 2
 
 
@@ -119,8 +127,8 @@ def test_status(stored: Path) -> None:
 
 
 def test_status_knows_a_killed_run(tmp_path: Path) -> None:
-    def line(pid: int, updated: str) -> str:
-        status = {"state": "running", "pid": pid, "updated": updated, "n_fits": 3}
+    def line(pid: int, updated: str, **more: str) -> str:
+        status = {"state": "running", "pid": pid, "updated": updated, "n_fits": 3, **more}
         (tmp_path / "a.h5.status.json").write_text(json.dumps(status))
         result = run("status", str(tmp_path / "a.h5"))
         assert result.exit_code == 0, result.stderr
@@ -130,6 +138,52 @@ def test_status_knows_a_killed_run(tmp_path: Path) -> None:
     assert "killed" in line(no_process, "2020-01-01T00:00:00+00:00")
     assert "running" in line(1, "2020-01-01T00:00:00+00:00")
     assert "running" in line(no_process, "2999-01-01T00:00:00+00:00")
+    here = platform.node()
+    assert "killed" in line(no_process, "2999-01-01T00:00:00+00:00", host=here)
+    assert "running" in line(1, "2020-01-01T00:00:00+00:00", host=here)
+    assert "running" in line(no_process, "2999-01-01T00:00:00+00:00", host=f"not-{here}")
+
+
+def test_a_process_that_was_killed_and_not_asked_after_is_gone() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    status = {"pid": child.pid, "host": platform.node()}
+    assert not liveness.gone(status)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
+    assert liveness.gone(status) or not Path("/proc").exists()
+    child.wait()
+    assert liveness.gone(status)
+
+
+def test_a_killed_run(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    options = [
+        *("--data", "kink", "--bias", "prior", "--n-train", "4", "--width", "6", "--depth", "1"),
+        *("--engine", "reference", "--quiet", "--time", "60s", "-o", str(path)),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "biasgpu", "sample", *options],
+        env={**os.environ, "PYTHONPATH": str(Path(biasgpu.__file__).parent.parent)},
+    )
+    try:
+        end_s = time.monotonic() + 60
+        while not path.exists() or not biasgpu.open(path).n_fits:
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+        assert json_of("status", str(path))["state"] == "running"
+        assert "still running" in run("show", str(path)).stdout
+        assert json_of("show", str(path))["stopped_by"] == ""
+    finally:
+        process.kill()
+        process.wait()
+    assert json_of("status", str(path))["state"] == "killed"
+    shown = run("show", str(path)).stdout
+    assert "cut off" in shown and "stopped by" not in shown
+    assert json_of("show", str(path))["stopped_by"] == "killed"
+    path.with_name("run.h5.status.json").unlink()
+    assert json_of("show", str(path))["stopped_by"] == "killed"
+    assert run("sample", "--resume", str(path), "--candidates", "1").exit_code == 0
+    assert json_of("show", str(path))["stopped_by"] == "candidates"
 
 
 def test_export(stored: Path, tmp_path: Path) -> None:
@@ -158,6 +212,12 @@ def test_export_by_index(stored: Path, tmp_path: Path) -> None:
     assert json_of("export", str(stored), "-o", path, "--index", "0", "--index", "5")[
         "indices"
     ] == [0, 5]
+    fit = str(biasgpu.open(stored).fits.index[0])
+    other = "999999999"
+    result = run("export", str(stored), "-o", f"{path}.2", "--index", fit, "--index", other)
+    assert result.exit_code == 0
+    assert f"Note: {other} is not a fit of this run" in result.stderr
+    assert f"Note: {fit} " not in result.stderr
     for arguments in (["--index", "0", "--index", "0"], ["--index", "1", "--fits", "2"]):
         result = run("export", str(stored), "-o", f"{path}.x", *arguments)
         assert result.exit_code == 2

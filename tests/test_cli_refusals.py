@@ -138,9 +138,33 @@ def test_files_that_hold_no_run(command: str) -> None:
         check(run(command, *arguments), 4, re.escape(name))
 
 
-@pytest.mark.parametrize("command", ["show", "verify", "status"])
-def test_files_that_are_not_there(command: str) -> None:
-    check(run(command, "missing.h5"), 1, "missing.h5")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("show F", "verify F", "status F", "cite F", "export F -o x.safetensors"),
+        *("plot F -o x.png", "sample --resume F", "sample --data F", "show F/F"),
+    ],
+)
+def test_files_that_are_not_there(arguments: str) -> None:
+    name = "missing.npz" if "--data" in arguments else "missing.h5"
+    result = run(*arguments.replace("F", name).split())
+    check(result, 2, f"there is no file .*{re.escape(name)}")
+    assert "Why: " in result.stderr and "Fix: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", ["sample --overwrite -o there", "export run.h5 -o there", "plot run.h5 -o there"]
+)
+def test_an_output_that_is_a_folder(arguments: str) -> None:
+    Path("there").mkdir()
+    small = "--data kink --bias prior --n-train 2 --width 4 --engine reference --fits 1"
+    assert run("sample", *small.split(), "-o", "run.h5").exit_code == 0
+    more = small.split() if arguments.startswith("sample") else []
+    result = run(*arguments.split(), *more)
+    check(result, 3, "there exists, and is a folder")
+    fix = result.stderr.partition("Fix: ")[2]
+    assert "-o there/" in fix
+    assert not any(word in fix for word in ("resume", "overwrite", "delete"))
 
 
 def test_damaged_runs() -> None:

@@ -56,7 +56,7 @@ def screen(
     engine = CpuEngine(ensemble, x, np.zeros(n, np.int64), threads=1, stages=np.array([n]))
     engine.program.constants[:, INJECT] *= inject
     engine.screen(first_draw, LANES_F32)
-    space = engine._spaces.get()
+    space = engine._workers.spaces.get()
     engine.close()
     buffer = space.there if len(engine.program.ops) % 2 else space.here
     logits = buffer[: n * k * LANES_F32].reshape(n, k, LANES_F32).astype(np.float64)

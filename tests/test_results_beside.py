@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from biasgpu.errors import BiasgpuError, DamagedFileError, RefusedError
+from biasgpu.errors import BiasgpuError, DamagedFileError, RefusedError, UsageError
 from biasgpu.results import StatusFile, check_config, read_status
 
 STORED = {
@@ -65,6 +65,9 @@ def test_status(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["run.h5.status.json"]
     status.remove()
     status.remove()
+    with pytest.raises(UsageError, match="there is no file"):
+        read_status(path)
+    path.touch()
     with pytest.raises(BiasgpuError, match="no run has left a status"):
         read_status(path)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import biasgpu.results
-from biasgpu.errors import BiasgpuError, RefusedError
+from biasgpu.errors import BiasgpuError, RefusedError, UsageError
 from biasgpu.fits import Fits
 from biasgpu.results import Store, read
 from biasgpu.results import lock as lock_module
@@ -66,8 +66,11 @@ def test_an_existing_file_is_refused_and_untouched(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_never_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match="exists"):
+    with pytest.raises(RefusedError, match="exists, and is a folder") as caught:
         create(tmp_path, overwrite=True)
+    assert caught.value.fix.startswith(f"name a file in it: -o {tmp_path}/run.h5")
+    for impossible in ("--resume", "--overwrite"):
+        assert impossible not in caught.value.fix
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -251,9 +254,9 @@ def test_a_file_that_is_taken_away(tmp_path: Path, what: str) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for attempt in (read, Store.reopen):
-        with pytest.raises(BiasgpuError, match="no such file") as caught:
+        with pytest.raises(UsageError, match="there is no file") as caught:
             attempt(tmp_path / "none.h5")
-        assert caught.value.exit_code == 1
+        assert caught.value.exit_code == 2
     assert list(tmp_path.iterdir()) == []
 
 

@@ -58,7 +58,7 @@ def test_events_of_a_session(tmp_path: Path, commit_always: None) -> None:
     assert end.fit_probability == 4 / run.n_candidates
     low, high = end.fit_probability_interval
     assert low < 4 / run.n_candidates < high
-    assert end.candidates_per_s > 0
+    assert end.candidates_per_s is None  # within milliseconds
     assert end.remaining_s == 0.0
     status = read_status(path)
     assert status["state"] == "finished"

@@ -35,7 +35,12 @@ def make(name: str, **options: Any) -> Architecture:
     try:
         return ARCHITECTURES[name](**given)
     except TypeError as error:
-        raise UsageError(f"{name} cannot be made with {given}: {error}.") from None
+        raise UsageError(
+            f"{name} cannot be made with {given}: {error}.",
+            why=f"its options are those of the function biasgpu.{name.replace('-', '_')}.",
+            fix="leave out what it does not take (width, depth, head, bias; in the shell --width, "
+            "--depth, --head, --bias).",
+        ) from None
 
 
 __all__ = ["ARCHITECTURES", "HEADS", "Architecture", "Head", "lenet", "make", "mlp", "paper_mlp"]

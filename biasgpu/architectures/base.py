@@ -33,6 +33,7 @@ class Architecture:
             decides between two classes.
         bias: whether the output layer's biases are zero or drawn from the prior.
         options: what the layers were made from (width, depth); for figures and error messages.
+        note: what whoever asked for it may want to know before it is sampled; "" if nothing.
 
     Example:
         >>> net = Architecture("tiny", [Flatten(), Dense(8), ReLU()])
@@ -43,6 +44,7 @@ class Architecture:
     head: Head = "logits"
     bias: Bias = "zero"
     options: dict[str, Any] = field(default_factory=dict, compare=False)
+    note: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -54,6 +56,7 @@ class Architecture:
             if not isinstance(layer, Layer):
                 raise UsageError(
                     f"{self.name}: {layer!r} is not a layer.",
+                    why="an architecture is a list of layers.",
                     fix="use biasgpu.layers: Dense, Conv2d, MaxPool2d, ReLU, Flatten.",
                 )
 
@@ -64,10 +67,15 @@ class Architecture:
             UsageError: a layer does not fit, or the head does not suit the number of classes.
         """
         if n_classes < 2:
-            raise UsageError(f"{n_classes} classes; a task needs at least two.")
+            raise UsageError(
+                f"{n_classes} classes; a task needs at least two.",
+                why="the output layer has a unit for each class.",
+                fix="give n_classes=2 or more.",
+            )
         if self.head == "one-logit" and n_classes != 2:
             raise UsageError(
                 f"a one-logit head tells two classes apart; the task has {n_classes}.",
+                why="its only output says by its sign which of two classes it is.",
                 fix="use head='logits' (--head logits).",
             )
         outputs = 1 if self.head == "one-logit" else n_classes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from biasgpu.architectures.base import Architecture, Head
-from biasgpu.architectures.widths import Width, units, width_factors, width_label
+from biasgpu.architectures.widths import Width, units, width_factors, width_label, width_note
 from biasgpu.errors import unknown
 from biasgpu.layers import Bias, Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU
 
@@ -46,6 +46,6 @@ def lenet(
     layers.append(Flatten())
     for base, factor in zip(features, factors[len(channels) :], strict=True):
         layers += [Dense(units(base, factor), bias), ReLU()]
-    return Architecture(
-        "lenet", layers, head, bias, {"width": width_label(factors), "depth": depth}
-    )
+    options = {"width": width_label(factors), "depth": depth}
+    note = width_note(factors, (*channels, *features))
+    return Architecture("lenet", layers, head, bias, options, note)

@@ -32,7 +32,11 @@ def mlp(
         UsageError: a width below 1 or a depth below 0.
     """
     if isinstance(depth, bool) or not isinstance(depth, int) or depth < 0:
-        raise UsageError(f"depth is {depth!r}; it must be a whole number of 0 or more.")
+        raise UsageError(
+            f"depth is {depth!r}; it must be a whole number of 0 or more.",
+            why="an mlp's depth is its number of hidden layers.",
+            fix="for example depth=2 (--depth 2).",
+        )
     hidden: Layer
     if width in (INFINITE_WIDTH, math.inf):
         width, hidden = INFINITE_WIDTH, InfiniteDense(bias)

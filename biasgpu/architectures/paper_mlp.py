@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from biasgpu.architectures.base import Architecture, Head
-from biasgpu.architectures.widths import Width, units, width_factors, width_label
+from biasgpu.architectures.widths import Width, units, width_factors, width_label, width_note
 from biasgpu.errors import UsageError
 from biasgpu.layers import Bias, Dense, Flatten, Layer, MaxPool2d, ReLU
 
@@ -30,10 +30,15 @@ def paper_mlp(
         Peleg and Hein, ICML 2024.
     """
     if depth not in range(1, len(UNITS) + 1):
-        raise UsageError(f"depth is {depth!r}; paper-mlp has 1 to {len(UNITS)} hidden layers.")
+        raise UsageError(
+            f"depth is {depth!r}; paper-mlp has 1 to {len(UNITS)} hidden layers.",
+            why="shallower ones drop layers from the front of the published four.",
+            fix="for example depth=4 (--depth 4), or mlp for any depth (--arch mlp).",
+        )
     factors = width_factors(width, depth)
     layers: list[Layer] = [MaxPool2d(2, images_only=True), Flatten()]
     for base, factor in zip(UNITS[-depth:], factors, strict=True):
         layers += [Dense(units(base, factor), bias), ReLU()]
     options = {"width": width_label(factors), "depth": depth}
-    return Architecture("paper-mlp", layers, head, bias, options)
+    note = width_note(factors, UNITS[-depth:])
+    return Architecture("paper-mlp", layers, head, bias, options, note)

@@ -7,6 +7,8 @@ from fractions import Fraction
 
 from biasgpu.errors import UsageError
 
+LARGE_FACTOR = 16  # above it a factor was perhaps meant as a number of units
+
 WidthLike = str | int | float | Fraction
 Width = WidthLike | Sequence[WidthLike]
 
@@ -35,6 +37,7 @@ def width_factors(width: Width, n_layers: int) -> tuple[Fraction, ...]:
     if len(factors) != n_layers:
         raise UsageError(
             f"{len(factors)} width factors for {n_layers} hidden layers.",
+            why="a width is one factor for all hidden layers, or one for each.",
             fix=f"give one factor, or {n_layers} of them (--width 1/6,1/6,1/24,1/24).",
         )
     return factors
@@ -54,6 +57,26 @@ def units(base: int, factor: Fraction) -> int:
             fix=f"use a width factor of at least 1/{base} for that layer.",
         )
     return count
+
+
+def width_note(factors: Sequence[Fraction], bases: Sequence[int]) -> str:
+    """A word to whoever may have meant units by large whole factors; "" for all others.
+
+    Args:
+        factors: one for each hidden layer.
+        bases: each layer's units at width 1.
+    """
+    whole = all(factor.denominator == 1 for factor in factors)
+    if not whole or max(factors, default=Fraction(0)) <= LARGE_FACTOR:
+        return ""
+    made = [units(base, factor) for base, factor in zip(bases, factors, strict=True)]
+    # The same numbers, taken for units, as factors.
+    meant = ",".join(f"{factor}/{base}" for base, factor in zip(bases, factors, strict=True))
+    return (
+        f"width is a factor here: {width_label(factors)} makes hidden layers of "
+        f"{', '.join(f'{count:,}' for count in made)} units. If units were meant, "
+        f"write width='{meant}' (--width {meant})."
+    )
 
 
 def width_label(factors: Sequence[Fraction]) -> str:

@@ -13,6 +13,9 @@ from biasgpu.errors import UsageError, suggestion
 
 Labels = npt.NDArray[np.int64]
 
+# An .npz that is named in the shell says there how its classes are called.
+IN_FILE = "or an array class_names in the .npz file (--data mine.npz)"
+
 
 def class_numbers(
     y_train: Any, y_test: Any, class_names: Sequence[Any] | None
@@ -43,14 +46,16 @@ def class_numbers(
                 f"the training labels are {_some(distinct)}; they must be 0 to K - 1, "
                 "every one of them present, K at least 2.",
                 why="without class_names, a label is the number of its class.",
-                fix=f"name the classes: class_names=({_some(distinct)}).",
+                fix=f"name the classes: class_names=({_some(distinct)}), {IN_FILE}.",
             )
     else:
         values = class_names.tolist() if isinstance(class_names, np.ndarray) else list(class_names)
         names = tuple(str(value) for value in values)
         if len(set(names)) != len(names) or len(names) < 2:
             raise UsageError(
-                f"class_names are {_some(names)}; they must be at least two different names."
+                f"class_names are {_some(names)}; they must be at least two different names.",
+                why="each class is one label, and a task needs two of them.",
+                fix=f"name every class once: class_names=('cat', 'dog'), {IN_FILE}.",
             )
         lookup = {value: number for number, value in enumerate(values)}
         # Labels are names if any is, else numbers: a misspelt name is not taken for a number.
@@ -59,12 +64,12 @@ def class_numbers(
     return _look_up(train, lookup, names, "y_train"), _look_up(test, lookup, names, "y_test"), names
 
 
-def keep_classes(x: Any, labels: Labels, classes: Sequence[int]) -> tuple[Any, Labels]:
-    """Only the samples of these classes, relabelled 0, 1, ... in the order named."""
+def keep_classes(labels: Labels, classes: Sequence[int]) -> tuple[Labels, Labels]:
+    """The places of the samples of these classes, and their labels 0, 1, ... in the order named."""
     table = np.full(max([*labels.tolist(), *classes]) + 1, -1, dtype=np.int64)
     table[list(classes)] = np.arange(len(classes))
-    kept = table[labels] >= 0
-    return np.asarray(x)[kept], table[labels][kept]
+    kept = np.flatnonzero(table[labels] >= 0)
+    return kept, table[labels][kept]
 
 
 def balanced_n_train(counts: Sequence[int], class_names: Sequence[str]) -> int:
@@ -102,11 +107,20 @@ def orders(labels: Labels, n_classes: int, shuffle_seed: int | None) -> list[npt
 def _flat(labels: Any, what: str) -> list[Any]:
     array = np.asarray(labels)
     if array.ndim != 1:
-        raise UsageError(f"{what} has shape {array.shape}; it must be one label a sample.")
+        raise UsageError(
+            f"{what} has shape {array.shape}; it must be one label a sample.",
+            why="a label names the class of one sample.",
+            fix=f"give an array of shape (n,): {what}.reshape(-1), or {what}.argmax(axis=1) where "
+            "classes are one-hot.",
+        )
     values = array.tolist()
     for value in values:
         if not isinstance(value, Hashable):
-            raise UsageError(f"{what} holds {value!r}, which cannot be a label.")
+            raise UsageError(
+                f"{what} holds {value!r}, which cannot be a label.",
+                why="labels are compared and looked up, as numbers and texts can be.",
+                fix="use whole numbers or texts as labels.",
+            )
     return values
 
 
@@ -126,6 +140,6 @@ def _look_up(labels: list[Any], lookup: dict[Any, int], names: Sequence[str], wh
                 f"{what}[{place}] is {label!r}, which is none of the classes."
                 f"{suggestion(str(label), names)}",
                 why=f"the classes are {_some(names)}.",
-                fix="add it to class_names, or remove these samples.",
+                fix=f"add it to class_names ({IN_FILE}), or remove these samples.",
             )
     return np.array([lookup[label] for label in labels], dtype=np.int64)

@@ -43,6 +43,7 @@ def parse_classes(
     if not isinstance(parts, Sequence):
         raise UsageError(
             f"classes is {classes!r}; it must name at least two classes.",
+            why="a task needs at least two classes.",
             fix="for example classes=(7, 0) (--classes 7,0).",
         )
     numbers = tuple(_number(part, names, aliases or {}, what) for part in parts)

@@ -64,7 +64,9 @@ def download(
     """
     if not spec.downloads:
         raise UsageError(
-            f"{spec.name} has no files to fetch.", why="its points are computed when it is used."
+            f"{spec.name} has no files to fetch.",
+            why="its points are computed when it is used.",
+            fix=f"use it as it is: biasgpu.task({spec.name!r}) (--data {spec.name}).",
         )
     folder = download_dir(spec, data_dir)
     # One of the two CIFAR-10 archives is enough.

@@ -47,6 +47,7 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         raise BiasgpuError(
             f"{path} cannot be read: {error.strerror or error}.",
+            why="the operating system refused.",
             fix="check that the file is there and that you may read it.",
         ) from None
 

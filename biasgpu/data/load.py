@@ -61,6 +61,7 @@ def load(
         if spec.name != "mnist":
             raise UsageError(
                 f"{spec.name} is not embedded in the package; only a subset of mnist is.",
+                why="the others are too large to come with it.",
                 fix="use source='auto' (--source auto).",
             )
         return embedded_mnist.load_embedded()

@@ -45,7 +45,12 @@ def read_npz(
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"there is no file {path}.", fix="check the path.")
+        raise UsageError(
+            f"there is no file {path}.",
+            why="a name that ends in .npz is a file of your own.",
+            fix="check the path; numpy.savez(path, x_train=..., y_train=..., x_test=..., "
+            "y_test=...) writes one.",
+        )
     try:
         with reading(path), zipfile.ZipFile(path) as archive:
             return _read(archive, path, required, optional, max_bytes)
@@ -124,7 +129,9 @@ def _header(
         )
     if dtype.kind not in "biufUS" or dtype.itemsize < 1:
         raise UsageError(
-            f"{name} of {path} has dtype {dtype}.", why="arrays hold numbers, or text for labels."
+            f"{name} of {path} has dtype {dtype}.",
+            why="arrays hold numbers, or text for labels.",
+            fix=f"save it as numbers or texts: {name}.astype('float32'), labels by astype(str).",
         )
     if min(shape, default=0) < 0:
         raise damaged(path, f"{name} has shape {shape}")

@@ -13,7 +13,7 @@ from biasgpu.data import arrays, npz, selection
 from biasgpu.data.classes import ClassesLike, parse_classes
 from biasgpu.data.files import checksums
 from biasgpu.errors import UsageError
-from biasgpu.task import Task
+from biasgpu.task import Task, as_inputs, check_possible
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -59,20 +59,34 @@ def task_from_arrays(
     if given is not None:
         missing = [key for key in ARRAYS if key not in given]
         if missing:
-            raise UsageError(f"the mapping lacks {', '.join(missing)}.")
+            raise UsageError(
+                f"the mapping lacks {', '.join(missing)}.",
+                why=f"a task needs all of {', '.join(ARRAYS)}.",
+                fix="add what is missing to the mapping, or give the four arrays one by one.",
+            )
         x_train, y_train, x_test, y_test = (given[key] for key in ARRAYS)
     for key, array in zip(ARRAYS, (x_train, y_train, x_test, y_test), strict=True):
         if array is None:
-            raise UsageError(f"{key} is missing.", fix="a task needs all of " + ", ".join(ARRAYS))
+            raise UsageError(
+                f"{key} is missing.",
+                why="a task has training and test samples, both with labels.",
+                fix="a task needs all of " + ", ".join(ARRAYS),
+            )
     labels, test_labels, names = arrays.class_numbers(y_train, y_test, class_names)
     x_train, x_test = np.asarray(x_train), np.asarray(x_test)
     for part, x, y in (("training", x_train, labels), ("test", x_test, test_labels)):
         if x.ndim < 1 or len(x) != len(y):
-            raise UsageError(f"{part} inputs have shape {x.shape}, for {len(y)} {part} labels.")
+            raise UsageError(
+                f"{part} inputs have shape {x.shape}, for {len(y)} {part} labels.",
+                why="there is one label for each input.",
+                fix="give arrays of equal length: one row an input, one label a row (as in an .npz "
+                "file too).",
+            )
+    rows, test_rows = np.arange(len(labels)), np.arange(len(test_labels))
     if classes is not None:
         numbers = parse_classes(names, classes, default=(), what=name)
-        x_train, labels = arrays.keep_classes(x_train, labels, numbers)
-        x_test, test_labels = arrays.keep_classes(x_test, test_labels, numbers)
+        rows, labels = arrays.keep_classes(labels, numbers)
+        test_rows, test_labels = arrays.keep_classes(test_labels, numbers)
         names = tuple(names[number] for number in numbers)
     counts = np.bincount(labels, minlength=len(names)).tolist()
     if n_train is None:
@@ -81,6 +95,11 @@ def task_from_arrays(
     if shuffle_seed is not None:
         rng.check_uint64("shuffle_seed", shuffle_seed)
     chosen = selection.take(arrays.orders(labels, len(names), shuffle_seed), n_train)
+    rows, labels = rows[chosen], labels[chosen]
+    # Checked here too, where errors can name the rows as the user counts them.
+    x_train = as_inputs(x_train[rows], "training inputs (x_train)", rows)
+    x_test = as_inputs(x_test[test_rows], "test inputs (x_test)", test_rows)
+    check_possible(x_train, labels, rows, names)
     config = {
         "name": name,
         "class_names": list(names),
@@ -89,8 +108,8 @@ def task_from_arrays(
     }
     return Task(
         name,
-        x_train[chosen],
-        labels[chosen],
+        x_train,
+        labels,
         x_test,
         test_labels,
         names,
@@ -114,10 +133,18 @@ def task_from_dataset(train: Any, test: Any, **options: Any) -> Task:
     for what, pairs in (("train", train), ("test", test)):
         items = [pairs[place] for place in range(len(pairs))]
         if not items:
-            raise UsageError(f"the {what} data set is empty.")
+            raise UsageError(
+                f"the {what} data set is empty.",
+                why="a task has training samples, and is measured on test samples.",
+                fix="give a sequence of at least one (input, label) pair.",
+            )
         inputs = [np.asarray(x) for x, _ in items]
         if len({x.shape for x in inputs}) > 1:
-            raise UsageError(f"inputs of the {what} data set have different shapes.")
+            raise UsageError(
+                f"inputs of the {what} data set have different shapes.",
+                why="a network takes inputs of one shape.",
+                fix="crop, pad or resize them to one shape.",
+            )
         parts += [np.stack(inputs), np.array([np.asarray(y).item() for _, y in items])]
     return task_from_arrays(*parts, **options)
 

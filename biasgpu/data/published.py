@@ -123,6 +123,7 @@ def select_published(
     if n_validation != N_VALIDATION:
         raise UsageError(
             f"n_validation is {n_validation}; selection='published' sets {N_VALIDATION} aside.",
+            why="the published study set aside that many.",
             fix="leave n_validation out, or use selection='biasgpu'.",
         )
     counts = (len(images.y_train), len(images.y_test))

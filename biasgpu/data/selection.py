@@ -74,7 +74,11 @@ def check_n_train(
     """
     n_classes = len(available)
     if isinstance(n_train, bool) or not isinstance(n_train, (int, np.integer)):
-        raise UsageError(f"n_train is {n_train!r}; it must be a whole number.")
+        raise UsageError(
+            f"n_train is {n_train!r}; it must be a whole number.",
+            why="samples are counted.",
+            fix="for example n_train=16 (--n-train 16).",
+        )
     n_train = int(n_train)
     fewest = min(available)
     largest = max(0, n_classes * (fewest - n_validation))

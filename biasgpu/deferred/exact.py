@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from biasgpu.deferred.ensemble import DeferredEnsemble
 
 WORKING_BYTES = 2 << 30  # of activations and directions, over all threads
+FRONT_BYTES = 32 << 20  # of activations of convolutions, in one thread
 
 
 @cache
@@ -57,9 +59,11 @@ def logits(
     n = rows.stop if rows.stop <= len(ensemble.x_train) else len(ensemble.x)
     shared, plan, sums = ensemble.shared, ensemble.plan, arithmetic()
 
+    features_of = _front(ensemble, n)
+
     def one(place: int) -> None:
         draw = int(draws[place])
-        features = ensemble.features(draw, n)
+        features = features_of(draw)
         with np.errstate(over="ignore", invalid="ignore"):
             found = reference.logits(plan, ensemble.seed, draw, features, shared, sums)
         result[place] = found[rows]
@@ -70,7 +74,53 @@ def logits(
         for place in range(len(draws)):
             one(place)
         return result
-    with ThreadPoolExecutor(workers, thread_name_prefix="biasgpu-exact") as pool:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="biasgpu-exact")
+    try:
         for _ in pool.map(one, range(len(draws))):
             pass
+    finally:
+        # Whoever is interrupted does not wait for draws that have not begun.
+        pool.shutdown(wait=True, cancel_futures=True)
     return result
+
+
+def prepare(ensemble: DeferredEnsemble) -> None:
+    """Have the sums compiled, or load them from disk: the first use would else."""
+    sums, plan = arithmetic(), ensemble.plan
+    x = np.ones((1, 8))
+    sums.orthonormalize(x, 1)
+    sums.combine(x, sums.dots(x, x), x)
+    sums.directions(0, 0, plan, len(plan.layers) - 1, 1)
+
+
+def _front(ensemble: DeferredEnsemble, n: int) -> Callable[[int], npt.NDArray[np.float64]]:
+    """A function that gives a draw's inputs of the first dense layer, `(n, n_in)`."""
+    plan = ensemble.plan
+    if plan.shared or find_spec("numba") is None:
+        return lambda draw: ensemble.features(draw, n)
+    from biasgpu.engines.cpu.program import lower_steps, unsupported
+    from biasgpu.engines.cpu.screen import compiled_exact
+    from biasgpu.engines.cpu.workspace import Workspace
+
+    if unsupported(ensemble):
+        return lambda draw: ensemble.features(draw, n)
+    program = lower_steps(plan.front, ensemble.prior)
+    inputs = program.inputs(ensemble.x[:n], np.float64)
+    peaks, exact = program.peaks(inputs), compiled_exact()
+    seed, size = np.uint64(ensemble.seed), program.n_outputs
+    block = max(1, min(n, FRONT_BYTES // (16 * 64 * program.buffer_units)))
+
+    def features(draw: int) -> npt.NDArray[np.float64]:
+        space = Workspace.make(program, block, np.float64)
+        name, result = np.array([draw], dtype=np.uint64), np.empty((1, n, size))
+        for begin in range(0, n, block):
+            rows = inputs[begin : begin + block]
+            out = np.empty((1, len(rows), size))
+            exact(
+                program.ops, program.constants, program.quads, program.family, seed,
+                rows.reshape(-1), peaks, len(rows), size, name, out, *space.buffers,
+            )  # fmt: skip
+            result[:, begin : begin + block] = out
+        return result[0]
+
+    return features

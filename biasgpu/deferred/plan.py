@@ -82,6 +82,11 @@ class Plan:
         return self.layers[:-1]
 
     @property
+    def front_channels(self) -> int:
+        """Channels of what the front's last convolution gives."""
+        return next(step.linear.units for step in reversed(self.front) if step.linear)
+
+    @property
     def n_outputs(self) -> int:
         """Logits."""
         return self.layers[-1].units

@@ -53,9 +53,17 @@ def make(
     if name not in (AUTO, *NAMES):
         raise unknown("engine", name, (AUTO, *NAMES))
     if threads is not None and threads < 1:
-        raise UsageError(f"threads is {threads}; it must be 1 or more.")
+        raise UsageError(
+            f"threads is {threads}; it must be 1 or more.",
+            why="the work needs one thread at least.",
+            fix="leave it out to take all cores, or give 1 or more: threads=1 (--threads 1).",
+        )
     if len(y_train) > MAX_TRAIN:
-        raise UsageError(f"n_train is {len(y_train)}; engines count up to {MAX_TRAIN} samples.")
+        raise UsageError(
+            f"n_train is {len(y_train)}; engines count up to {MAX_TRAIN} samples.",
+            why="a prefix is kept in 16 bits.",
+            fix=f"use fewer training samples: n_train={MAX_TRAIN // 2 * 2} (--n-train) at most.",
+        )
     x_train = np.ascontiguousarray(x_train, dtype=np.float32)
     y_train = np.ascontiguousarray(y_train, dtype=np.int64)
     on_cpu = device in (None, "cpu")
@@ -66,6 +74,7 @@ def make(
     elif name != "torch" and not on_cpu:
         raise UsageError(
             f"the {name} engine computes on the CPU, not on {device}.",
+            why="only the torch engine uses other devices.",
             fix="engine='torch' (--engine torch).",
         )
     if isinstance(ensemble, DeferredEnsemble):
@@ -87,6 +96,7 @@ def make(
     if refusal:
         raise UsageError(
             f"the cpu engine does not take this ensemble: {refusal}.",
+            why="it compiles the layers and priors that biasgpu brings along.",
             fix="engine='torch' (--engine torch), or engine='auto'.",
         )
     return CpuEngine(ensemble, x_train, y_train, threads=threads)

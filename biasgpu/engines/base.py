@@ -61,6 +61,12 @@ class Engine(ABC):
         """What a user should know before the first draws are screened; empty if nothing."""
         return ""
 
+    def prepare(self) -> None:
+        """Get ready what takes long once, such as compiling; without it the first draws do."""
+        from biasgpu import exact  # itself made of engines
+
+        exact.prepare(self.ensemble)
+
     @property
     def granularity(self) -> int:
         """The engine works best on multiples of so many draws."""

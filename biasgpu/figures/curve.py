@@ -50,10 +50,18 @@ def curve(runs: Run | Sequence[Run], *, labels: Sequence[str] | None = None) -> 
 
     several = [runs] if isinstance(runs, Run) else list(runs)
     if not several:
-        raise UsageError("there is no run to draw.", fix="give one run at least.")
+        raise UsageError(
+            "there is no run to draw.",
+            why="a figure has a line for each run.",
+            fix="give one run at least.",
+        )
     names = _labels(several) if labels is None else list(labels)
     if len(names) != len(several):
-        raise UsageError(f"{len(names)} labels for {len(several)} runs.")
+        raise UsageError(
+            f"{len(names)} labels for {len(several)} runs.",
+            why="each run has one label.",
+            fix="give one label a run, in their order (--label, repeated), or none.",
+        )
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(7.0, 3.0), layout="constrained")
         accuracy, probability = figure.subplots(1, 2)

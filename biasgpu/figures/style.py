@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biasgpu.errors import BiasgpuError, RefusedError, unknown
+from biasgpu.results.paths import refuse_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,6 +51,8 @@ def save(figure: Figure, path: str | os.PathLike[str], *, overwrite: bool = Fals
     import matplotlib
 
     target = Path(path)
+    if target.is_dir():
+        raise refuse_folder(target, "curve.png")
     if target.suffix.lower() not in FORMATS:
         raise unknown(
             "figure format", target.suffix, FORMATS, fix=f"for example {target.stem or 'curve'}.png"
@@ -67,6 +70,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, overwrite: bool = Fals
     except OSError as error:
         raise BiasgpuError(
             f"{target} could not be written: {(error.strerror or str(error)).lower()}.",
+            why="the operating system refused.",
             fix="check the folder and its permissions.",
         ) from error
     return target

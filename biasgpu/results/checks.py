@@ -32,31 +32,44 @@ def check_rows(fits: Fits, layout: Layout, last_index: int) -> None:
     """
     task, predictions = layout.task, fits.test_predictions
     if fits.n_classes != task.n_classes:
-        raise UsageError(f"fits for {fits.n_classes} classes, but the task has {task.n_classes}.")
+        raise UsageError(
+            f"fits for {fits.n_classes} classes, but the task has {task.n_classes}.",
+            why="a file holds the rows of one task.",
+            fix="append rows that were made for this task.",
+        )
     if (predictions is not None) != layout.keep_predictions:
         raise UsageError(
             "fits without predictions, but the file keeps them."
             if predictions is None
             else "fits with predictions, but the file keeps none.",
+            why="all rows of a file have the same columns.",
             fix="give keep_predictions the same value in both places.",
         )
     if predictions is not None and predictions.shape[1] != task.n_test:
         raise UsageError(
-            f"predictions for {predictions.shape[1]} test samples, but the task has {task.n_test}."
+            f"predictions for {predictions.shape[1]} test samples, but the task has {task.n_test}.",
+            why="there is one prediction for each test sample.",
+            fix="append rows that were made for this task.",
         )
     if not len(fits):
         return
     if predictions is not None and predictions.size and predictions.max() >= task.n_classes:
-        raise UsageError(f"a prediction is class {predictions.max()} of {task.n_classes}.")
+        raise UsageError(
+            f"a prediction is class {predictions.max()} of {task.n_classes}.",
+            why="a prediction is a class number, from 0 on.",
+            fix="append rows that were made for this task.",
+        )
     if fits.prefix.min() < 0 or fits.prefix.max() > task.n_train:
         raise UsageError(
             f"prefixes run from {fits.prefix.min()} to {fits.prefix.max()}.",
             why=f"the task has {task.n_train} training samples.",
+            fix="append rows that were made for this task.",
         )
     if int(fits.index[0]) <= last_index or (fits.index[1:] <= fits.index[:-1]).any():
         raise UsageError(
             f"indices must increase strictly, from above {last_index}.",
             why="the order of the rows is part of a run's result.",
+            fix="append batches in the order of their draws, each once.",
         )
 
 
@@ -69,14 +82,28 @@ def check_totals(commit: Commit, previous: Commit) -> None:
     if commit.prefix_counts.shape != previous.prefix_counts.shape:
         raise UsageError(
             f"prefix_counts has shape {commit.prefix_counts.shape}; it must have "
-            f"{previous.prefix_counts.shape}: one total for each prefix from 0 to n_train."
+            f"{previous.prefix_counts.shape}: one total for each prefix from 0 to n_train.",
+            why="they are counted over the prefixes of this task.",
+            fix="give the sum of the prefix_counts of all batches so far.",
         )
     if not previous.next_draw <= commit.next_draw < _DRAW_LIMIT:
-        raise UsageError(f"next_draw goes from {previous.next_draw} to {commit.next_draw}.")
+        raise UsageError(
+            f"next_draw goes from {previous.next_draw} to {commit.next_draw}.",
+            why="totals of a run only grow.",
+            fix="append batches in the order of their draws, each once.",
+        )
     if (commit.prefix_counts < previous.prefix_counts).any():
-        raise UsageError("prefix_counts goes down; it must hold totals over the whole run.")
+        raise UsageError(
+            "prefix_counts goes down; it must hold totals over the whole run.",
+            why="totals of a run only grow.",
+            fix="give the sum of the prefix_counts of all batches so far.",
+        )
     if not previous.elapsed_s <= commit.elapsed_s < np.inf:
-        raise UsageError(f"elapsed_s goes from {previous.elapsed_s} to {commit.elapsed_s}.")
+        raise UsageError(
+            f"elapsed_s goes from {previous.elapsed_s} to {commit.elapsed_s}.",
+            why="totals of a run only grow.",
+            fix="give the seconds of all batches so far.",
+        )
 
 
 def check_config(

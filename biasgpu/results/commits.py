@@ -108,12 +108,17 @@ def check_counters(counters: Mapping[str, int]) -> dict[str, int]:
     result: dict[str, int] = {}
     for name, value in counters.items():
         if not isinstance(value, int | np.integer) or not 0 <= value < _COUNT_LIMIT:
-            raise UsageError(f"counter {name} is {value!r}; it must be a whole number, 0 or more.")
+            raise UsageError(
+                f"counter {name} is {value!r}; it must be a whole number, 0 or more.",
+                why="counters are totals.",
+                fix=f"for example counters={{{name!r}: 0}}.",
+            )
         result[name] = int(value)
     if len(json.dumps(result, separators=(",", ":"))) > COUNTERS_BYTES:
         raise UsageError(
             f"{len(result)} counters with long names do not fit into a commit.",
             why=f"they are kept as {COUNTERS_BYTES} bytes of JSON.",
+            fix="use fewer counters, or shorter names.",
         )
     return result
 

@@ -55,7 +55,11 @@ class Handle:
             BiasgpuError: closed, moved, deleted or replaced.
         """
         if self._source is None:
-            raise BiasgpuError(f"{self.path} is closed.", fix="Store.reopen(path) opens it again.")
+            raise BiasgpuError(
+                f"{self.path} is closed.",
+                why="it was closed, and others may write it now.",
+                fix="Store.reopen(path) opens it again.",
+            )
         mine = os.fstat(self._source.file.fileno())
         try:
             named = self._real.stat()

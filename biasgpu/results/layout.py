@@ -54,7 +54,11 @@ class Layout:
             ("classes", self.task.n_classes, MAX_CLASSES),
         ):
             if value > limit:
-                raise UsageError(f"{value} {what}.", why=f"a results file holds up to {limit}.")
+                raise UsageError(
+                    f"{value} {what}.",
+                    why=f"a results file holds up to {limit}.",
+                    fix="use a smaller task, or keep the results in memory (output=None).",
+                )
         task = self.task
         about = {
             "name": task.name,

@@ -7,7 +7,7 @@ import errno
 import os
 from pathlib import Path
 
-from biasgpu.errors import BiasgpuError, RefusedError, ResourceError
+from biasgpu.errors import BiasgpuError, RefusedError, ResourceError, UsageError
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -26,8 +26,19 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
+def refuse_folder(path: Path, example: str) -> RefusedError:
+    """The error for an output that is a folder; `example` is a file's name."""
+    return RefusedError(
+        f"{path} exists, and is a folder.",
+        why="the output is a file, and a folder is never replaced by one.",
+        fix=f"name a file in it: -o {path / example}, output={str(path / example)!r}.",
+    )
+
+
 def refuse_existing(path: Path) -> RefusedError:
     """The error for an output that is already there."""
+    if path.is_dir():
+        return refuse_folder(path, "run.h5")
     return RefusedError(
         f"{path} exists.",
         why="results are never overwritten unasked.",
@@ -124,10 +135,22 @@ def cannot_write(path: Path, error: OSError) -> BiasgpuError:
     )
 
 
+def missing(path: Path) -> UsageError:
+    """The error for an input that is not there."""
+    return UsageError(
+        f"there is no file {path}.",
+        why="a results file was named, and nothing has that name.",
+        fix="check the path; biasgpu sample, biasgpu.sample(..., output=...) make such files.",
+    )
+
+
 def cannot_read(path: Path, error: OSError) -> BiasgpuError:
     """The error for a file that could not be opened for reading."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return missing(path)
     return BiasgpuError(
         f"{path} could not be read: {_reason(error)}.",
+        why="the operating system refused.",
         fix="check the path and its permissions.",
     )
 

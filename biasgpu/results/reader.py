@@ -111,7 +111,8 @@ def read(path: str | os.PathLike[str]) -> Stored:
 
     Raises:
         DamagedFileError: damaged, truncated, foreign, or of a newer format.
-        BiasgpuError: it is not there, or cannot be opened.
+        UsageError: it is not there.
+        BiasgpuError: it cannot be opened.
     """
     return load(Path(path))[0]
 
@@ -156,12 +157,20 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         file = path.open("rb")
     except IsADirectoryError as error:
-        raise DamagedFileError(f"{path} is a folder, not a results file.") from error
+        raise DamagedFileError(
+            f"{path} is a folder, not a results file.",
+            why="results are read from a file.",
+            fix=f"name a file in it: {path / 'run.h5'}.",
+        ) from error
     except OSError as error:
         raise cannot_read(path, error) from error
     with file:
         if not file.seekable():
-            raise DamagedFileError(f"{path} is not an ordinary file.")
+            raise DamagedFileError(
+                f"{path} is not an ordinary file.",
+                why="results are read here and there in the file, which a pipe does not allow.",
+                fix="name the results file itself.",
+            )
         yield file
 
 

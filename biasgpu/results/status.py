@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from biasgpu.errors import BiasgpuError, DamagedFileError
-from biasgpu.results.paths import beside, cannot_read, real
+from biasgpu.results.liveness import gone
+from biasgpu.results.paths import beside, cannot_read, missing, real
 
 _MAX_BYTES = 1 << 20
 
@@ -61,7 +62,12 @@ def read_status(path: str | os.PathLike[str]) -> dict[str, Any]:
     Args:
         path: the results file (not the status file).
 
+    Returns:
+        what the run last wrote, its `state` being "running", "finished", "interrupted" or
+        "failed"; or "killed" where it says "running" and its process is gone.
+
     Raises:
+        UsageError: there is neither a status nor the results file.
         BiasgpuError: there is none, or it cannot be read.
         DamagedFileError: it is not a status file.
     """
@@ -70,6 +76,8 @@ def read_status(path: str | os.PathLike[str]) -> dict[str, Any]:
         with place.open("rb") as file:
             text = file.read(_MAX_BYTES)
     except FileNotFoundError as error:
+        if not os.path.lexists(path):
+            raise missing(Path(path)) from error
         raise BiasgpuError(
             f"no run has left a status for {os.fspath(path)}.",
             why=f"a run keeps its status in {place.name}, beside its results.",
@@ -82,7 +90,11 @@ def read_status(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         status = None
     if not isinstance(status, dict):
-        raise DamagedFileError(f"{place} is not a status file.", fix="delete it.")
+        raise DamagedFileError(
+            f"{place} is not a status file.", why="it holds no JSON object.", fix="delete it."
+        )
+    if status.get("state") == "running" and gone(status):
+        status["state"] = "killed"
     return status
 
 

@@ -101,6 +101,8 @@ def sample(
         method=method,
     )
     _check_room(experiment, rules)
+    if architecture.note and on_event is not None:
+        on_event(Note(architecture.note))
     started_s = time.perf_counter()
     screener = _make_engine(experiment, engine, device, threads)
     store = None
@@ -179,10 +181,13 @@ def resume(
         emit(Note(found.nothing_to_do))
         return found.run
     _check_room(found.run.experiment, found.rules)
-    started_s = time.perf_counter()
     screener = _make_engine(found.run.experiment, engine, device, threads)
     store = None
     try:
+        if screener.notice:
+            emit(Note(screener.notice))
+        screener.prepare()  # what is stored is rebuilt before the session begins
+        started_s = time.perf_counter()
         about = _about(screener, threads, found.rules, found.run.confidence)
         store = Store.reopen(path, provenance=about)
         # Another process may have gone on with it until the file was ours alone.
@@ -243,10 +248,15 @@ def _check_options(confidence: float, batch_draws: int | None) -> None:
     if not 0 < confidence < 1:
         raise UsageError(
             f"confidence is {confidence}; it must lie between 0 and 1.",
+            why="it is the probability with which the interval covers the truth.",
             fix="for example confidence=0.95 (--confidence 0.95).",
         )
     if batch_draws is not None and batch_draws < 1:
-        raise UsageError(f"batch_draws is {batch_draws}; it must be 1 or more.")
+        raise UsageError(
+            f"batch_draws is {batch_draws}; it must be 1 or more.",
+            why="so many draws are decided at a time.",
+            fix="leave it out: it changes no result.",
+        )
 
 
 def _check_room(experiment: Experiment, rules: Rules) -> None:

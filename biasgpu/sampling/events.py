@@ -53,7 +53,7 @@ class Progress(Event):
         fit_probability: fits a candidate; None without candidates.
         fit_probability_interval: its exact confidence interval.
         minus_log2_fit_probability: None while there is no fit.
-        candidates_per_s: over the last seconds.
+        candidates_per_s: over the last seconds; None in the first second, when it says nothing.
         elapsed_s: seconds of work, over all sessions.
         remaining_s: estimated seconds to the nearest stopping rule; None while unknown.
         n_borderline: draws the engine left to the law, in total.
@@ -65,7 +65,7 @@ class Progress(Event):
     fit_probability: float | None
     fit_probability_interval: tuple[float, float]
     minus_log2_fit_probability: float | None
-    candidates_per_s: float
+    candidates_per_s: float | None
     elapsed_s: float
     remaining_s: float | None
     n_borderline: int

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 BATCH_S = 0.25
-FIRST_DRAWS = 64  # so that something is heard of even the slowest networks soon
+FIRST_DRAWS = 64  # so that something is heard of even slow networks soon
+FIRST_WORK = 1e10  # multiplications: some seconds for two cores
+FEWEST_DRAWS = 16  # compiled engines try so many at once: fewer take as long
 GROWTH = 4  # a batch is at most so many times the one before: the first ones are no measure
 MAX_DRAWS = 1 << 23  # bounds the memory for their prefixes
 
@@ -15,12 +17,17 @@ class Pace:
         granularity: the engine works best on multiples of so many draws.
         fixed: always take so many instead, if given.
         minimum: fewer draws would take as long.
+        work: multiplications that a draw may take, its test set included; 0 if unknown.
     """
 
-    def __init__(self, granularity: int, fixed: int | None = None, *, minimum: int = 1) -> None:
+    def __init__(
+        self, granularity: int, fixed: int | None = None, *, minimum: int = 1, work: float = 0.0
+    ) -> None:
         self._granularity = max(1, granularity)
         self._minimum = minimum
         self._fixed = fixed
+        affordable = max(FEWEST_DRAWS, int(min(FIRST_DRAWS, FIRST_WORK / max(work, 1.0))))
+        self._first = min(self._granularity, affordable)
         self._last = 0
         self._draws_per_s = 0.0
 
@@ -33,11 +40,16 @@ class Pace:
         if self._fixed is not None:
             return self._fixed
         if not self._last:
-            return min(self._granularity, FIRST_DRAWS)
+            return self._first
         target_s = BATCH_S if left_s is None else min(BATCH_S, max(0.0, left_s))
-        n = int(min(self._draws_per_s * target_s, GROWTH * self._last, MAX_DRAWS))
+        most = min(GROWTH * self._last, MAX_DRAWS)
+        n = int(min(self._draws_per_s * target_s, most))
         step = self._granularity if n >= self._granularity else self._minimum
-        return max(self._minimum, n - n % step)
+        return min(max(self._minimum, n - n % step), most)
+
+    def expected_s(self, left_s: float) -> float:
+        """Seconds the next batch will take, by the speed of the last; 0 while that is unknown."""
+        return self.next(left_s) / self._draws_per_s if self._draws_per_s else 0.0
 
     def measured(self, n_draws: int, elapsed_s: float) -> None:
         """Learn from a batch."""

@@ -16,12 +16,15 @@ from biasgpu.engines.base import Engine
 from biasgpu.errors import NonFiniteError, UsageError
 from biasgpu.evaluate import evaluate
 from biasgpu.experiment import Experiment
+from biasgpu.layout import n_products
 from biasgpu.priors import Prior
 from biasgpu.sampling.batch import Batch
 from biasgpu.sampling.pace import Pace
 from biasgpu.sampling.screening import check, screen
 from biasgpu.sampling.stopping import cut
 from biasgpu.task import Task
+
+PATIENCE_S = 1.0  # by which a batch may run over a time that was set
 
 
 class Sampler:
@@ -54,7 +57,8 @@ class Sampler:
         self._state = (next_draw, prefix_counts)
         self._end_draw = end_draw
         self._threads = threads
-        self._pace = Pace(engine.granularity, batch_draws, minimum=engine.minimum)
+        work = n_products(experiment.ensemble.steps) * (experiment.task.n_test + 1)
+        self._pace = Pace(engine.granularity, batch_draws, minimum=engine.minimum, work=work)
 
     @property
     def next_draw(self) -> int:
@@ -65,6 +69,10 @@ class Sampler:
     def done(self) -> bool:
         """Whether all draws up to the end are decided."""
         return self.next_draw >= self._end_draw
+
+    def outlasts(self, left_s: float) -> bool:
+        """Whether the next draws are expected to take clearly longer than is left."""
+        return self._pace.expected_s(left_s) > left_s + PATIENCE_S
 
     def step(self, *, fits_left: int | None = None, left_s: float | None = None) -> Batch:
         """Decide the next draws.
@@ -184,14 +192,20 @@ def stream(
         raise UsageError(
             f"the range of draws is {first_draw} to {end}.",
             why=f"draws have the numbers 0 to {experiment.last_draw - 1}.",
+            fix="give first_draw and end_draw within them, in this order.",
         )
     if batch_draws is not None and batch_draws < 1:
-        raise UsageError(f"batch_draws is {batch_draws}; it must be 1 or more.")
+        raise UsageError(
+            f"batch_draws is {batch_draws}; it must be 1 or more.",
+            why="so many draws are decided at a time.",
+            fix="leave it out: it changes no result.",
+        )
     counts = np.zeros(task.n_train + 1, np.int64) if state is None else np.asarray(state, np.int64)
     if counts.shape != (task.n_train + 1,):
         raise UsageError(
             f"state has shape {counts.shape}; it must be one count for each prefix from 0 to "
             f"{task.n_train}.",
+            why="it says how many of the curve's rows are kept already.",
             fix="use the sum of the prefix_counts of the batches so far.",
         )
     screener = engines.make(
@@ -211,6 +225,7 @@ def stream(
 
 def _batches(sampler: Sampler, engine: Engine) -> Iterator[Batch]:
     try:
+        engine.prepare()
         while not sampler.done:
             yield sampler.step()
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from biasgpu.engines.base import Engine
 from biasgpu.errors import BiasgpuError
 from biasgpu.experiment import Experiment
 from biasgpu.fits import Fits
+from biasgpu.results import liveness
 from biasgpu.run import INTERRUPTED, Run
 from biasgpu.sampling.events import (
     Committed,
@@ -86,7 +86,7 @@ class Session:
         self._store = store
         self._status = status
         self._on_event = on_event
-        self._speed = Speed(totals)
+        self._speed = Speed(totals.elapsed_s, totals.next_draw)
         now_s = time.perf_counter()
         self._origin_s = (now_s if started_s is None else started_s) - totals.elapsed_s
         self._last_commit_s = now_s
@@ -120,10 +120,12 @@ class Session:
             self._emit(self._started())
             if self._engine.notice:
                 self._emit(Note(self._engine.notice))
+            self._prepare()
             reason = self._loop()
         except KeyboardInterrupt:
-            self._end(INTERRUPTED, complete=False)
-            self._emit(Interrupted(self._result(INTERRUPTED, False), self._output))
+            with held_back():  # a second Ctrl-C must not cost the word on how to go on
+                self._end(INTERRUPTED, complete=False)
+                self._emit(Interrupted(self._result(INTERRUPTED, False), self._output))
             raise
         except BaseException:
             # The error itself is what the user must see, not one of saving what came before it.
@@ -135,6 +137,14 @@ class Session:
         self._emit(Finished(reason, run))
         return run
 
+    def _prepare(self) -> None:
+        # Compiling is no part of the work, nor is what came before the first draw of the speed.
+        before_s = time.perf_counter()
+        self._engine.prepare()
+        now_s = time.perf_counter()
+        self._origin_s += now_s - before_s
+        self._speed = Speed(now_s - self._origin_s, self.totals.next_draw)
+
     def _loop(self) -> str:
         n_arrangements = self._experiment.ensemble.n_arrangements
         rules = self._rules
@@ -143,11 +153,15 @@ class Session:
             reason = rules.reached(totals.n_fits, totals.n_draws, totals.elapsed_s, n_arrangements)
             if reason is None and self._sampler.done:
                 reason = "candidates"  # every draw that has a name
+            left_s = None if rules.time_s is None else rules.time_s - totals.elapsed_s
+            if reason is None and left_s is not None and self._sampler.outlasts(left_s):
+                # Known before these draws are looked at, so that what they are decides nothing.
+                reason = "time"
             if reason is not None:
                 return reason
             batch = self._sampler.step(
                 fits_left=None if rules.fits is None else rules.fits - totals.n_fits,
-                left_s=None if rules.time_s is None else rules.time_s - totals.elapsed_s,
+                left_s=left_s,
             )
             now_s = time.perf_counter()
             self._rows.append(batch.fits)
@@ -245,7 +259,7 @@ class Session:
             fit_probability=found.probability,
             fit_probability_interval=(found.low, found.high),
             minus_log2_fit_probability=found.minus_log2,
-            candidates_per_s=n_arrangements * draws_per_s,
+            candidates_per_s=None if draws_per_s is None else n_arrangements * draws_per_s,
             elapsed_s=totals.elapsed_s,
             remaining_s=self._rules.remaining_s(
                 totals.n_fits, totals.n_draws, totals.elapsed_s, n_arrangements, draws_per_s
@@ -260,7 +274,7 @@ class Session:
         self._status.write(
             {
                 "state": state,
-                "pid": os.getpid(),
+                **liveness.signature(),
                 "updated": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "engine": self._engine.name,
                 "device": self._engine.device,

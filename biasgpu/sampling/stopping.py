@@ -20,7 +20,8 @@ class Rules:
     Attributes:
         fits: stop at the draw that brings so many fits of the whole training set.
         candidates: stop after so many candidates, rounded up to whole draws.
-        time_s: stop after so many seconds of work.
+        time_s: stop after so many seconds of work, or before draws that are expected to take over
+            a second longer.
 
     Raises:
         UsageError: a rule that is not positive.
@@ -39,6 +40,7 @@ class Rules:
             if not whole or value != value or value < 1 or value != int(value):
                 raise UsageError(
                     f"{name} is {value!r}; it must be a whole number of 1 or more.",
+                    why="fits and candidates are counted.",
                     fix=f"for example {name}=1000 (--{name} 1000).",
                 )
             object.__setattr__(self, name, int(value))
@@ -48,6 +50,7 @@ class Rules:
             if not number or not 0 < time_s < math.inf:
                 raise UsageError(
                     f"time_s is {time_s!r}; it must be a positive number of seconds.",
+                    why="no time is too short to find anything.",
                     fix="for example time_s=60 (--time 1m).",
                 )
             object.__setattr__(self, "time_s", float(time_s))
@@ -94,20 +97,29 @@ class Rules:
         return None
 
     def remaining_s(
-        self, n_fits: int, n_draws: int, elapsed_s: float, n_arrangements: int, draws_per_s: float
+        self,
+        n_fits: int,
+        n_draws: int,
+        elapsed_s: float,
+        n_arrangements: int,
+        draws_per_s: float | None,
     ) -> float | None:
         """Estimated seconds to the nearest rule; None while it cannot be told.
 
         Args:
             n_fits, n_draws, elapsed_s: totals so far.
             n_arrangements: candidates a draw makes.
-            draws_per_s: how fast it goes now.
+            draws_per_s: how fast it goes now; None while that is not known.
         """
+        if self.reached(n_fits, n_draws, elapsed_s, n_arrangements):
+            return 0.0
+        if draws_per_s is None and (self.fits is not None or self.candidates is not None):
+            return None
         estimates = []
         if self.time_s is not None:
             estimates.append(self.time_s - elapsed_s)
         limit = self.max_draws(n_arrangements)
-        if draws_per_s > 0:
+        if draws_per_s:
             if limit is not None:
                 estimates.append((limit - n_draws) / draws_per_s)
             if self.fits is not None and n_fits:

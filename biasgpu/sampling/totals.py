@@ -11,6 +11,7 @@ import numpy.typing as npt
 from biasgpu.sampling.batch import Batch
 
 RATE_WINDOW_S = 3.0
+MEASURED_S = 1.0  # the first batches are too small to tell a speed
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +59,21 @@ class Totals:
 
 
 class Speed:
-    """Draws a second over the last few seconds."""
+    """Draws a second over the last few seconds.
 
-    def __init__(self, totals: Totals) -> None:
-        self._marks = deque([(totals.elapsed_s, totals.next_draw)])
+    Args:
+        elapsed_s: when the first draws are begun.
+        next_draw: the first of them.
+    """
 
-    def __call__(self, totals: Totals) -> float:
-        """The speed now; call it after every batch."""
+    def __init__(self, elapsed_s: float, next_draw: int) -> None:
+        self._marks = deque([(elapsed_s, next_draw)])
+
+    def __call__(self, totals: Totals) -> float | None:
+        """The speed now, None while it is not known; call it after every batch."""
         self._marks.append((totals.elapsed_s, totals.next_draw))
         while len(self._marks) > 2 and self._marks[1][0] < totals.elapsed_s - RATE_WINDOW_S:
             self._marks.popleft()
         since_s, draw = self._marks[0]
-        return (totals.next_draw - draw) / max(totals.elapsed_s - since_s, 1e-9)
+        lasted_s = totals.elapsed_s - since_s
+        return None if lasted_s < MEASURED_S else (totals.next_draw - draw) / lasted_s

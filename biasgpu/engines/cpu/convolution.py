@@ -46,6 +46,7 @@ from biasgpu.engines.cpu.quads import (
 from biasgpu.engines.cpu.ranges import note_range, raise_ceiling, unit_bounds
 from biasgpu.engines.cpu.simd import load, maximum, negative, relu, splat_like, store
 from biasgpu.engines.cpu.weights import draw_units, lanes, screening
+from biasgpu.engines.cpu.workspace import STOP
 
 
 @njit(forceinline=True)
@@ -124,6 +125,8 @@ def _make_convolution(fetch: Any) -> Any:
         stride = columns + (-columns) % SLOT_STEP
         second = stride * width
         for first in range(0, units, 2):
+            if names[STOP]:
+                return worst
             pair = min(2, units - first)
             block = op[FIRST_BLOCK] + first * blocks
             draw_units(w, stride, names, block, blocks, pair, family, constants[SCALE], seed)

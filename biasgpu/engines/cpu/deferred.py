@@ -1,86 +1,47 @@
-"""The `cpu` engine for method "deferred": one draw at a time, its units in the SIMD lanes."""
+"""The `cpu` engine for method "deferred": a draw's units in the SIMD lanes."""
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+import os
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from biasgpu.deferred.ensemble import DeferredEnsemble
-from biasgpu.deferred.plan import GROUP
-from biasgpu.engines.base import BORDERLINE, Engine, Prefixes
-from biasgpu.engines.cpu.digest import compiled, is_compiled, note_compiled, source_digest
-from biasgpu.engines.cpu.engine import default_threads
+from biasgpu.deferred.plan import GROUP, LANES
+from biasgpu.engines.base import Engine, Prefixes
+from biasgpu.engines.cpu.deferred_screen import compiled_front_screen, compiled_reveal
+from biasgpu.engines.cpu.digest import is_compiled, note_compiled
+from biasgpu.engines.cpu.engine import default_threads, stage_ends
 from biasgpu.engines.cpu.factor import space_size
-from biasgpu.engines.cpu.reveal import reveal
-from biasgpu.engines.cpu.screen import name_lanes
-from biasgpu.engines.cpu.signs import certain_errors
+from biasgpu.engines.cpu.program import Program, lower_steps
 from biasgpu.engines.cpu.units import CHUNK, N_COLUMNS, UNITS
 from biasgpu.engines.cpu.vectors import LANES_F32
-from biasgpu.engines.cpu.workspace import aligned
+from biasgpu.engines.cpu.workers import Workers
+from biasgpu.engines.cpu.workspace import STOP, Workspace, aligned
+from biasgpu.layout import n_products, n_words
 
-CHUNK_NORMALS = 2e8  # random normals that a thread makes before it hands in what it found
+CHUNK_NORMALS = 1e8  # random normals that a thread makes before it hands in what it found
 MAX_CHUNK = 1 << 16
 TOGETHER = 16  # draws that take a step together
 CACHE_BYTES = 512 << 10
 
 
-@cache
-def compiled_reveal() -> Callable[..., None]:
-    """The compiled screen; its machine code is kept until one of its sources changes."""
-    digest = source_digest()
+@dataclass(frozen=True)
+class Space:
+    """Buffers for one thread.
 
-    @compiled
-    def screen(
-        layers: Any, scales: Any, shared: Any, labels: Any, blocks: int, stride: int, by_signs:
-        bool, seed: Any, first_draw: Any, prefixes: Any, names: Any, draws: Any, live: Any,
-        reached: Any, quick: Any, exact: Any, sums: Any, dots: Any, space: Any, logits: Any,
-        answers: Any,
-    ) -> None:  # fmt: skip
-        """Fill `prefixes` for draws `first_draw ..`."""
-        _ = digest
-        n, size = len(prefixes), len(draws)
-        masks, g, h, a, z = quick
-        wide_masks, wide_g, wide_h, wide_a, wide_z = exact
-        waiting = 0
-        for tile in range(0, n, LANES_F32):
-            here = min(LANES_F32, n - tile)
-            settled = np.uint64(0)
-            if by_signs:
-                for lane in range(LANES_F32):
-                    name_lanes(names, lane, first_draw + np.uint64(tile + min(lane, here - 1)))
-                settled = certain_errors(g, names, layers, seed)
-            for lane in range(here):
-                if settled >> np.uint64(lane) & np.uint64(1):
-                    prefixes[tile + lane] = 1
-                else:
-                    draws[waiting] = first_draw + np.uint64(tile + lane)
-                    waiting += 1
-                if waiting < size and (tile + lane + 1 < n or waiting == 0):
-                    continue
-                reveal(
-                    layers, scales, shared, labels, blocks, stride, masks, seed, draws, live,
-                    waiting, reached, g, h, a, z, sums, dots, space, logits, answers,
-                )  # fmt: skip
-                for slot in range(waiting):
-                    place = np.int64(draws[slot] - first_draw)
-                    prefixes[place] = reached[slot]
-                    if reached[slot] == BORDERLINE:
-                        draws[0] = draws[slot]
-                        reveal(
-                            layers, scales, shared, labels, blocks, stride, wide_masks, seed,
-                            draws, live, 1, reached[slot:], wide_g, wide_h, wide_a, wide_z, sums,
-                            dots, space, logits, answers,
-                        )  # fmt: skip
-                        prefixes[place] = reached[slot]
-                waiting = 0
+    Attributes:
+        names: draws in lanes, and behind them the flag that stops (workspace.py).
+        arrays: the others, in the order in which the compiled functions take them.
+        front: for convolutions, their buffers.
+    """
 
-    return screen
+    names: npt.NDArray[np.uint64]
+    arrays: tuple[Any, ...]
+    front: Workspace | None
 
 
 class DeferredCpuEngine(Engine):
@@ -105,42 +66,59 @@ class DeferredCpuEngine(Engine):
         super().__init__(ensemble, x_train, y_train)
         self.threads = threads or default_threads()
         plan, n = ensemble.plan, len(y_train)
+        self._plan = plan
         self._layers = np.zeros((len(plan.layers), N_COLUMNS), dtype=np.int64)
-        self._masks = np.zeros(16 * len(plan.layers))
+        self._masks = np.zeros(LANES * len(plan.layers))
         for number, layer in enumerate(plan.layers):
-            bias = layer.bias and number > 0  # the first layer's factor has it
+            bias = layer.bias and (number > 0 or not plan.shared)  # a shared factor has it
             self._layers[number] = layer.units, bias, layer.rectified, layer.offset
-            self._masks[16 * number : 16 * number + 1 + (layer.units - 1) % 16] = 1.0
+            self._masks[LANES * number : LANES * number + 1 + (layer.units - 1) % LANES] = 1.0
         # A layer's inputs are the units before; their products' sums round once for 8 of them.
         roundings = [64 + layer.columns / 8 for layer in plan.layers]
         self._scales = np.array(
             [(layer.std, m * 2.0**-52) for layer, m in zip(plan.layers, roundings, strict=True)]
         )
-        assert ensemble.shared is not None
-        self._shared = np.ascontiguousarray(ensemble.shared[1][:n, :n]).reshape(-1)
-        self._blocks = plan.blocks
+        shared = ensemble.shared
+        self._shared = np.zeros(0)
+        self._front: Program | None = None
+        if shared is not None:
+            self._shared = np.ascontiguousarray(shared[1][:n, :n]).reshape(-1)
+        else:
+            self._front = lower_steps(plan.front, ensemble.prior)
+            inputs = self._front.inputs(x_train, np.float32)
+            self._peaks = self._front.peaks(inputs)
+            self._inputs = inputs.reshape(-1)
         # Whole chunks, so that making normals never leaves a row.
-        self._stride = -(-plan.blocks * 4 // CHUNK) * CHUNK
-        hidden = plan.hidden
-        self._by_signs = bool(
-            n >= 2
-            and plan.n_outputs <= 2
-            and ensemble.n_arrangements == 2
+        self._stride = max(CHUNK, -(-plan.blocks * 4 // CHUNK) * CHUNK)
+        # Most draws need room for two inputs; those of all draws should stay in a core's own cache.
+        self._together = int(min(TOGETHER, max(1, CACHE_BYTES // (16 * self._stride))))
+        if self._front is not None:
+            self._together = LANES_F32
+        self._screen = compiled_reveal() if self._front is None else compiled_front_screen()
+        self._open()
+
+    def _open(self) -> None:
+        """Threads, and the memory each works in. A forked child inherits no working threads."""
+        self._process = os.getpid()
+        self._workers: Workers[Space] = Workers(self.threads, self._space, "biasgpu-screen")
+
+    @property
+    def _by_signs(self) -> bool:
+        """Whether two outputs' signs can settle draws before any layer: see signs.py."""
+        y, hidden = self.y_train, self._plan.hidden
+        return bool(
+            len(y) >= 2
+            and self._plan.n_outputs <= 2
+            and self.ensemble.n_arrangements == 2
             and hidden
             and hidden[-1].rectified
-            and (self._shared[0] > 0)
-            and y_train[0] == 0
-            and y_train[1] == 1
+            and len(self._shared)
+            and self._shared[0] > 0
+            and y[0] == 0
+            and y[1] == 1
         )
-        self._work = 2.0 * sum(layer.units for layer in hidden) + 200.0
-        # Most draws need room for two inputs; those of all draws should stay in a core's own cache.
-        self._together = int(min(TOGETHER, max(1, CACHE_BYTES // (2 * 2 * 4 * self._stride + 1))))
-        self._screen = compiled_reveal()
-        self._spaces: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="biasgpu-screen")
 
-    def _space(self) -> tuple[Any, ...]:
-        """Buffers for one thread, in the order in which the compiled function takes them."""
+    def _space(self) -> Space:
         n, n_layers, k = len(self.y_train), len(self._layers), int(self._layers[-1, UNITS])
         z, together = -(-n * k // GROUP) * GROUP, self._together
 
@@ -151,29 +129,51 @@ class DeferredCpuEngine(Engine):
             sizes = (together * row + CHUNK, together * row + CHUNK, together * n, together * z)
             return (masks, *(aligned(size, dtype) for size in sizes))
 
-        return (
-            aligned(32, np.uint64),
+        front, padded = None, 0
+        if self._front is not None:
+            front = Workspace.make(self._front, n, np.float32)
+            padded = -(-self._front.n_outputs // LANES) * LANES
+        features = (
+            aligned(together * n * padded, np.float32).reshape(together, n, padded),
+            aligned(together, np.float64),
+            aligned(together * n, np.uint8).reshape(together, n),
+        )
+        arrays = (
             aligned(together, np.uint64),
             aligned(together, np.int64),
             aligned(together, np.int64),
             buffers(np.float32, together),
-            buffers(np.float64, 1),
-            aligned(16 * (n + 2), np.float64),
+            buffers(np.float64, 1) if front is None else buffers(np.float64, 0),
+            features,
+            aligned(LANES * (n + 2), np.float64),
             aligned(together * (n + 2), np.float64),
             aligned(together * n_layers * space_size(n), np.float64),
             aligned(together * 2 * k, np.float64),
             aligned(together * 2 * max(2, k), np.int64),
         )
+        names = aligned(STOP + 1, np.uint64) if front is None else front.names
+        return Space(names, arrays, front)
 
     @property
     def notice(self) -> str:
         """See `Engine.notice`: compiling takes a while, once."""
-        return "" if is_compiled() else "compiling the cpu engine for this machine, once."
+        if is_compiled("deferred"):
+            return ""
+        return "compiling the cpu engine for this machine, once: some ten seconds."
+
+    def prepare(self) -> None:
+        """See `Engine.prepare`: compiles, or loads what is compiled."""
+        self._screen_chunk(self._space(), 0, np.empty(0, np.uint16))
+        super().prepare()
+        note_compiled("deferred")
 
     @property
     def chunk(self) -> int:
         """Draws a thread takes at a time."""
-        draws = int(CHUNK_NORMALS / self._work)
+        work = 2.0 * sum(layer.units for layer in self._plan.hidden) + 200.0
+        if self._front is not None:
+            work += n_words(self._plan.front) + n_products(self._plan.front) / 4
+        draws = int(CHUNK_NORMALS / work)
         return min(max(draws // LANES_F32, 1) * LANES_F32, MAX_CHUNK)
 
     @property
@@ -188,37 +188,36 @@ class DeferredCpuEngine(Engine):
 
     def screen(self, first_draw: int, n_draws: int) -> Prefixes:
         """See `Engine.screen`."""
+        if self._process != os.getpid():
+            self._open()
         prefixes = np.empty(n_draws, dtype=np.uint16)
         share = -(-n_draws // (self.threads * LANES_F32)) * LANES_F32
         chunk = min(self.chunk, max(LANES_F32, share))
 
-        def one(start: int) -> None:
-            space = self._take()
-            try:
-                self._screen(
-                    self._layers, self._scales, self._shared, self.y_train, self._blocks,
-                    self._stride, self._by_signs, np.uint64(self.ensemble.seed),
-                    np.uint64(first_draw + start), prefixes[start : start + chunk], *space,
-                )  # fmt: skip
-            finally:
-                self._spaces.put(space)
-            note_compiled()
+        def one(space: Space, start: int) -> None:
+            self._screen_chunk(space, first_draw + start, prefixes[start : start + chunk])
 
-        starts = range(0, n_draws, chunk)
-        if len(starts) <= 1 or self.threads == 1:
-            for start in starts:
-                one(start)
-        else:
-            for _ in self._pool.map(one, starts):
-                pass
+        self._workers.run(one, range(0, n_draws, chunk))
         return prefixes
 
-    def _take(self) -> tuple[Any, ...]:
-        try:
-            return self._spaces.get_nowait()
-        except queue.Empty:
-            return self._space()
+    def _screen_chunk(self, space: Space, first_draw: int, prefixes: Prefixes) -> None:
+        seed, first = np.uint64(self.ensemble.seed), np.uint64(first_draw)
+        common = (
+            self._layers, self._scales, self._shared, self.y_train, self._plan.blocks,
+            self._stride, seed, first, prefixes, space.names,
+        )  # fmt: skip
+        if self._front is None or space.front is None:
+            self._screen(*common, self._by_signs, *space.arrays)
+            return
+        front, work = self._front, space.front
+        program = (
+            front.ops, front.constants, front.quads, front.family, self._inputs,
+            self._inputs.astype(np.float64), self._peaks, front.n_outputs,
+            int(self._plan.front_channels), stage_ends(len(self.y_train)),
+        )  # fmt: skip
+        self._screen(*common, program, work.buffers[1:], np.empty(len(prefixes), np.int64),
+                     *space.arrays)  # fmt: skip
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._pool.shutdown(wait=True)
+        self._workers.close()

@@ -38,6 +38,7 @@ from biasgpu.engines.cpu.quads import (
 from biasgpu.engines.cpu.ranges import note_range, pair_bound, raise_ceiling, unit_bounds
 from biasgpu.engines.cpu.simd import load_splat_wide, maximum, splat_like, widen
 from biasgpu.engines.cpu.weights import draw_units, lanes, screening
+from biasgpu.engines.cpu.workspace import STOP
 from biasgpu.reference import RUN_LENGTH
 
 
@@ -108,6 +109,8 @@ def _make_dense(sums: Any) -> Any:
         worst = splat_like(w, w.dtype.type(0.0))
         stride = columns + (-columns) % SLOT_STEP
         for first in range(0, units, 4):
+            if names[STOP]:
+                return worst
             # The last four may be fewer: the slots then repeat the last unit, and so do the stores.
             last = min(first + 3, units - 1)
             block = op[FIRST_BLOCK] + first * blocks

@@ -56,21 +56,21 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
         return numba.njit(nogil=True)(function)
 
 
-def _marker() -> Path:
+def _marker(kind: str) -> Path:
     """An empty file in the user's cache that says: this was compiled here, its code is on disk."""
     machine = f"{numba.__version__}-{binding.get_host_cpu_name()}"
     place = hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:8]
-    return cache_dir() / "compiled" / f"{source_digest():016x}-{place}-{machine}"
+    return cache_dir() / "compiled" / f"{source_digest():016x}-{place}-{machine}-{kind}"
 
 
-def is_compiled() -> bool:
-    """Whether the engine's machine code should be on disk. A guess: it only decides on a notice."""
-    return _marker().exists()
+def is_compiled(kind: str = "direct") -> bool:
+    """Whether the machine code for a method should be on disk; it only decides on a notice."""
+    return _marker(kind).exists()
 
 
 @cache
-def note_compiled() -> None:
+def note_compiled(kind: str = "direct") -> None:
     """Remember that the machine code has been made."""
     with contextlib.suppress(OSError):
-        _marker().parent.mkdir(parents=True, exist_ok=True)
-        _marker().touch()
+        _marker(kind).parent.mkdir(parents=True, exist_ok=True)
+        _marker(kind).touch()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
-from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +13,7 @@ from biasgpu.engines.cpu.digest import is_compiled, note_compiled
 from biasgpu.engines.cpu.program import lower, unsupported
 from biasgpu.engines.cpu.screen import compiled_screen
 from biasgpu.engines.cpu.vectors import LANES_F32
+from biasgpu.engines.cpu.workers import Workers
 from biasgpu.engines.cpu.workspace import Workspace
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError
@@ -75,12 +74,22 @@ class CpuEngine(Engine):
         reason = unsupported(ensemble)
         if reason:
             raise UsageError(
-                f"the cpu engine cannot screen this: {reason}.", fix="use --engine torch"
+                f"the cpu engine cannot screen this: {reason}.",
+                why="it compiles the layers and priors that biasgpu brings along.",
+                fix="use --engine torch",
             )
         if threads is not None and threads < 1:
-            raise UsageError(f"threads is {threads}; it must be 1 or more.")
+            raise UsageError(
+                f"threads is {threads}; it must be 1 or more.",
+                why="the work needs one thread at least.",
+                fix="leave it out to take all cores, or give 1 or more: threads=1 (--threads 1).",
+            )
         if len(y_train) > MAX_TRAIN:
-            raise UsageError(f"{len(y_train)} training samples; screening takes {MAX_TRAIN}.")
+            raise UsageError(
+                f"{len(y_train)} training samples; screening takes {MAX_TRAIN}.",
+                why="a prefix is kept in 16 bits.",
+                fix="use fewer training samples (n_train, --n-train).",
+            )
         self.threads = threads or default_threads()
         self.program = lower(ensemble)
         # Measured: making a word costs as much as some 9 multiplications in a lane, and the shorter
@@ -105,10 +114,11 @@ class CpuEngine(Engine):
         """Threads, and the memory each works in. A forked child inherits no working threads."""
         self._process = os.getpid()
         widest = int(np.diff(self.stages, prepend=0).max())
-        self._spaces: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
-        for _ in range(self.threads):
-            self._spaces.put(Workspace.make(self.program, widest, np.float32))
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="biasgpu-screen")
+
+        def make_space() -> Workspace:
+            return Workspace.make(self.program, widest, np.float32)
+
+        self._workers = Workers(self.threads, make_space, "biasgpu-screen")
 
     @classmethod
     def supports(cls, ensemble: Ensemble) -> str | None:
@@ -121,6 +131,13 @@ class CpuEngine(Engine):
         if is_compiled():
             return ""
         return "compiling the cpu engine for this machine, once: about half a minute."
+
+    def prepare(self) -> None:
+        """See `Engine.prepare`: compiles, or loads what is compiled."""
+        space = Workspace.make(self.program, 1, np.float32)
+        self._screen_chunk(space, 0, np.empty(0, np.uint16))
+        super().prepare()
+        note_compiled()
 
     @property
     def chunk(self) -> int:
@@ -147,36 +164,25 @@ class CpuEngine(Engine):
         prefixes = np.empty(n_draws, dtype=np.uint16)
         share = -(-n_draws // (self.threads * LANES_F32)) * LANES_F32
         chunk = min(self.chunk, max(LANES_F32, share))
-        starts = range(0, n_draws, chunk)
 
-        def one(start: int) -> None:
-            self._screen_chunk(first_draw + start, prefixes[start : start + chunk])
+        def one(space: Workspace, start: int) -> None:
+            self._screen_chunk(space, first_draw + start, prefixes[start : start + chunk])
 
-        if len(starts) == 1 or self.threads == 1:
-            for start in starts:
-                one(start)
-        else:
-            for _ in self._pool.map(one, starts):
-                pass
+        self._workers.run(one, range(0, n_draws, chunk))
         return prefixes
 
-    def _screen_chunk(self, first_draw: int, prefixes: Prefixes) -> None:
+    def _screen_chunk(self, space: Workspace, first_draw: int, prefixes: Prefixes) -> None:
         ensemble, program = self.ensemble, self.program
         # One logit under a prior that is not symmetric: its sign is what it is.
         initial = 0 if ensemble.n_arrangements > 1 else 0x21
-        space = self._spaces.get()
-        try:
-            self._screen(
-                program.ops, program.constants, program.quads, program.family,
-                np.uint64(ensemble.seed), self._inputs, self._wide, self._peaks, self.y_train,
-                self.stages, program.n_outputs, np.uint64(initial), np.uint64(first_draw), prefixes,
-                np.empty(len(prefixes), np.int64), np.empty(len(prefixes), np.uint64),
-                *space.buffers,
-            )  # fmt: skip
-        finally:
-            self._spaces.put(space)
-        note_compiled()
+        self._screen(
+            program.ops, program.constants, program.quads, program.family,
+            np.uint64(ensemble.seed), self._inputs, self._wide, self._peaks, self.y_train,
+            self.stages, program.n_outputs, np.uint64(initial), np.uint64(first_draw), prefixes,
+            np.empty(len(prefixes), np.int64), np.empty(len(prefixes), np.uint64),
+            *space.buffers,
+        )  # fmt: skip
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._pool.shutdown(wait=True)
+        self._workers.close()

@@ -7,6 +7,7 @@ done where its outputs are still in registers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from biasgpu.ensemble import Ensemble
 from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Shape
 from biasgpu.layout import Step
 from biasgpu.margins import layer_constants
-from biasgpu.priors import NormalPrior, UniformPrior
+from biasgpu.priors import NormalPrior, Prior, UniformPrior
 
 # Kinds of operation.
 DENSE, CONV, POOL, RELU, PAD = range(5)
@@ -99,8 +100,13 @@ def unsupported(ensemble: Ensemble) -> str | None:
 
 def lower(ensemble: Ensemble) -> Program:
     """The program of an ensemble that `unsupported` has nothing against."""
-    builder = _Builder(ensemble)
-    steps = list(ensemble.steps)
+    return lower_steps(ensemble.steps, ensemble.prior)
+
+
+def lower_steps(layers: Sequence[Step], prior: Prior) -> Program:
+    """The program of some layers, at least one of them with parameters."""
+    steps = list(layers)
+    builder = _Builder(prior, _size(steps[-1].out_shape))
     first = next(i for i, step in enumerate(steps) if step.linear)
     position = first
     while position < len(steps):
@@ -109,9 +115,9 @@ def lower(ensemble: Ensemble) -> Program:
 
 
 class _Builder:
-    def __init__(self, ensemble: Ensemble) -> None:
-        self.prior = ensemble.prior
-        self.n_outputs = ensemble.n_outputs
+    def __init__(self, prior: Prior, n_outputs: int) -> None:
+        self.prior = prior
+        self.n_outputs = n_outputs
         self.ops: list[npt.NDArray[np.int64]] = []
         self.constants: list[tuple[float, ...]] = []
         self.quads: list[npt.NDArray[np.int64]] = []

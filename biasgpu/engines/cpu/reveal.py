@@ -16,6 +16,7 @@ from numba import njit
 from biasgpu.deferred.plan import GROUP, LANES
 from biasgpu.engines.base import BORDERLINE
 from biasgpu.engines.cpu.factor import (
+    FOUND,
     LAW_ERROR,
     OPEN,
     factor_row,
@@ -24,6 +25,7 @@ from biasgpu.engines.cpu.factor import (
     space_size,
     spanned,
 )
+from biasgpu.engines.cpu.front import feature_alive, feature_dots
 from biasgpu.engines.cpu.simd import address_of, peek, poke
 from biasgpu.engines.cpu.units import (
     BIAS,
@@ -128,20 +130,17 @@ def _first_row(shared: int, i: int, space: int, n: int) -> None:
 
 
 @njit
-def _row(
-    dots: int, i: int, below: int, space: int, n: int, std: float, bias: int, unit: float,
-    rounding: float, fixed: float, gram_error: float,
-) -> int:  # fmt: skip
-    """Input i in terms of the directions before it, from what the pass over the units left.
+def _apart(
+    dots: int, i: int, below: int, n: int, std: float, unit: float, rounding: float, fixed: float
+) -> float:
+    """How far activations may be from the law's, in Euclidean norm, after a pass over their units.
 
     Args (in numba):
-        below, space: addresses of what is known of the inputs of the layer before, and of this.
-        std, bias: of the weights before; whether a constant 1 stands before this layer's biases.
+        dots: address of what the pass left; the last number is the square of the normals' length.
+        below: address of what is known of the layer's inputs.
+        std: of its weights.
         unit, rounding, fixed: of the normals: what they are to be multiplied with, and the part
             and the amount that they and the sums with them may be off.
-
-    Returns:
-        FOUND or OPEN, as `factor_row`; OPEN too for lengths that float32 is not trusted with.
     """
     sizes, row, square = lengths_at(n) + 2 * n, i * n, n * n
     poke(below, sizes + i, unit * np.sqrt(peek(dots, i + 1)))
@@ -150,10 +149,27 @@ def _row(
         a = abs(peek(below, row + j))
         error = peek(below, square + row + j) + a * rounding
         apart += error * peek(below, sizes + j) + a * fixed
-        poke(dots, j, peek(dots, j) + bias)  # the product of the constants
+    return std * apart * SLACK
+
+
+@njit
+def _row(dots: int, i: int, space: int, n: int, bias: int, apart: float, gram_error: float) -> int:
+    """Input i of a layer in terms of the directions before it.
+
+    Args (in numba):
+        dots: address of its inner products with inputs 0 to i.
+        space: address of what is known of the layer's inputs.
+        bias: whether a constant 1 stands before its biases.
+        apart: how far input i may be from the law's.
+
+    Returns:
+        FOUND or OPEN, as `factor_row`; OPEN too for lengths that float32 is not trusted with.
+    """
+    for j in range(i + 1):
+        poke(dots, j, peek(dots, j) + bias)
     length = np.sqrt(peek(dots, i)) * SLACK
     poke(space, lengths_at(n) + i, length)
-    poke(space, lengths_at(n) + n + i, std * apart * SLACK + LAW_ERROR * length)
+    poke(space, lengths_at(n) + n + i, apart + LAW_ERROR * length)
     if not SMALLEST <= peek(dots, i) <= LARGEST:
         factor_row(dots, i, space, n, np.inf)
         return OPEN
@@ -182,9 +198,9 @@ def _judge(logits: int, units: int, label: int, answers: Any, mine: int) -> int:
 
 @njit
 def reveal(
-    layers: Any, scales: Any, shared: Any, labels: Any, blocks: int, stride: int, masks: Any,
-    seed: Any, draws: Any, live: Any, count: int, prefixes: Any, g: Any, h: Any, a: Any, z: Any,
-    sums: Any, dots: Any, space: Any, logits: Any, answers: Any,
+    layers: Any, scales: Any, shared: Any, features: Any, labels: Any, blocks: int, stride: int,
+    masks: Any, seed: Any, draws: Any, live: Any, count: int, prefixes: Any, g: Any, h: Any,
+    a: Any, z: Any, sums: Any, dots: Any, space: Any, logits: Any, answers: Any,
 ) -> None:  # fmt: skip
     """The prefixes of some draws, or BORDERLINE.
 
@@ -195,7 +211,8 @@ def reveal(
         layers: int64 `(layers, N_COLUMNS)`: the plan.
         scales: float64 `(layers, 2)`: standard deviations of the weights, and what the inner
             products of a layer's inputs round.
-        shared: float64 `(n * n,)`: the factor of the first layer's inputs.
+        shared: float64 `(n * n,)`: the factor of the first layer's inputs, where all draws share
+            it. Else empty, and `features` has the inputs (front.py).
         labels: int64 `(n,)`.
         blocks, stride: Philox blocks of a direction, and the normals they hold.
         masks: `(layers * 16,)`: lanes of a layer's last vector that are units.
@@ -228,26 +245,35 @@ def reveal(
             for k in range(count):
                 slot = live[k]
                 mine = space_from + slot * room + number * layer_room
-                if number == 0:
+                dots_at = slot * (n + 2)
+                dots_here, bias = dots_from + 8 * dots_at, layers[number, BIAS]
+                found = FOUND
+                if number > 0:
+                    apart = _apart(
+                        dots_here, i, mine - layer_room, n, scales[before, 0], unit(g), rounding,
+                        fixed,
+                    )  # fmt: skip
+                    error = scales[number, 1] + product_error(g)
+                    found = _row(dots_here, i, mine, n, bias, apart, error)
+                elif len(shared):
                     _first_row(shared_from, i, mine, n)
                 else:
-                    bias = layers[number, BIAS]
-                    found = _row(
-                        dots_from + 8 * slot * (n + 2), i, mine - layer_room, mine, n,
-                        scales[before, 0], bias, unit(g), rounding, fixed,
-                        scales[number, 1] + product_error(g),
-                    )  # fmt: skip
-                    if found == OPEN:
+                    apart = feature_dots(features, slot, i, sums, dots, dots_at)
+                    found = _row(dots_here, i, mine, n, bias, apart, scales[number, 1])
+                if found == OPEN:
+                    if number > 0:
                         alive, is_alive = _support(
                             g, slot * n * stride, stride, layers[before], scales[before, 0],
                             mine - layer_room, n, i,
                         )  # fmt: skip
-                        trusted = SMALLEST <= dots[slot * (n + 2) + i] <= LARGEST
-                        if not is_alive and not bias:
-                            silence_row(i, mine, n)
-                        elif not trusted or not spanned(i, mine, n, alive + bias):
-                            prefixes[slot] = BORDERLINE
-                            continue
+                    else:
+                        alive, is_alive = n, feature_alive(features, slot, i)
+                    trusted = SMALLEST <= dots[dots_at + i] <= LARGEST
+                    if not is_alive and not bias:
+                        silence_row(i, mine, n)
+                    elif not trusted or not spanned(i, mine, n, alive + bias):
+                        prefixes[slot] = BORDERLINE
+                        continue
                 if number == last:
                     found_logits = logits_from + 8 * slot * outputs
                     _logits(

@@ -18,6 +18,7 @@ from biasgpu.engines.cpu.digest import compiled, source_digest
 from biasgpu.engines.cpu.forward import forward
 from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64
 from biasgpu.engines.cpu.walk import walk_many, walk_two
+from biasgpu.engines.cpu.workspace import STOP
 
 _LOW_HALF = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -66,6 +67,8 @@ def compiled_screen() -> Callable[..., None]:
                     ops, constants, quads, family, seed, names, part, wide_part, peaks,
                     end - begin, w, here, there, ranges, bounds, ceilings, alive,
                 )  # fmt: skip
+                if names[STOP]:
+                    return
                 mine = states[tile : tile + live]
                 if n_outputs <= 2:
                     walk_two(
@@ -110,6 +113,8 @@ def compiled_exact() -> Callable[..., None]:
                 ops, constants, quads, family, seed, names, inputs, inputs, peaks, n_samples,
                 w, here, there, ranges, bounds, ceilings, alive,
             )  # fmt: skip
+            if names[STOP]:
+                return
             for lane in range(live):
                 for i in range(n_samples * n_outputs):
                     sample, output = i // n_outputs, i % n_outputs

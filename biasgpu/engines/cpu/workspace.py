@@ -10,6 +10,7 @@ import numpy.typing as npt
 from biasgpu.engines.cpu.program import Program
 from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64
 
+STOP = 32  # behind the names of all lanes: not 0 once nobody wants the result any more
 ALIGNMENT = 64  # bytes of a cache line: a vector that straddles two is read at half speed
 
 
@@ -23,7 +24,10 @@ def aligned(n: int, dtype: npt.DTypeLike) -> npt.NDArray:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Buffers for one thread: draw names, weights, two for activations, four for error bounds."""
+    """Buffers for one thread: draw names, weights, two for activations, four for error bounds.
+
+    `names[STOP]` is a flag: compiled code that finds it raised returns at once, with nothing right.
+    """
 
     names: npt.NDArray[np.uint64]
     w: npt.NDArray
@@ -40,7 +44,7 @@ class Workspace:
         lanes = LANES_F32 if np.dtype(dtype) == np.float32 else LANES_F64
         activations = n_samples * program.buffer_units * lanes
         return cls(
-            names=aligned(32, np.uint64),
+            names=aligned(STOP + 1, np.uint64),
             w=aligned(program.weight_slots * lanes, dtype),
             here=aligned(activations, dtype),
             there=aligned(activations, dtype),
