@@ -7,9 +7,11 @@ Two operations do all the work, here in NumPy, in `biasgpu.engines.cpu.rows` com
 Inputs are taken in blocks (one training input at a time, `BLOCK` test inputs at a time). A block is
 projected onto the complement of all earlier directions and orthonormalised, and both once more:
 once leaves what rounding makes of nearly dependent inputs, twice is enough (Giraud, Langou and
-Rozloznik 2005; for blocks Barlow and Smoktunowicz 2013). An input whose new part is not above
-`DEPENDENT` of its length brings no new direction: dividing by what may be nothing but rounding is
-never tried.
+Rozloznik 2005; for blocks Barlow and Smoktunowicz 2013). Within a block, too, every row is
+projected twice before the next one is looked at. An input whose new part is not above `DEPENDENT`
+of its length brings no new direction: dividing by what may be nothing but rounding is never tried.
+What passes this at first may turn out to be the rounding of the block's other rows; then it shrinks
+when all is done once more, below half of that limit, and is dropped.
 """
 
 from __future__ import annotations
@@ -86,7 +88,9 @@ def orthonormalize(x: Floats, singles: int) -> tuple[Floats, Floats]:
         first, rows = _project(before, block)
         inner, rows = _within(rows, DEPENDENT * lengths)
         second, rows = _project(before, rows)
-        outer, rows = _within(rows, np.zeros(end - begin))
+        size = np.diag(inner)
+        limits = 0.5 * (DEPENDENT * lengths) / np.where(size > 0, size, 1.0)
+        outer, rows = _within(rows, np.where(size > 0, limits, 0.0))
         q[begin:end] = rows
         r[begin:end, :begin] = combine(first, inner, second)
         r[begin:end, begin:end] = combine(np.zeros_like(inner), inner, outer)
@@ -106,9 +110,10 @@ def _within(x: Floats, limits: Floats) -> tuple[Floats, Floats]:
     """
     q, r = np.zeros_like(x), np.zeros((len(x), len(x)))
     for i, row in enumerate(x):
-        factors, left = _project(q[:i], row[None])
+        first, left = _project(q[:i], row[None])
+        second, left = _project(q[:i], left)
         length = np.sqrt(dots(left, left)[0, 0])
-        r[i, :i] = factors[0]
+        r[i, :i] = first[0] + second[0]
         if length > limits[i]:
             r[i, i] = length
             q[i] = left[0] / length

@@ -164,10 +164,15 @@ def combine(
 @njit
 def _within(x: Any, at: int, length: int, n: int, limits: Any, r: Any, sums: Any) -> None:
     """`orthogonal._within` in place: rows of `x` from `at` on; `r` is `(n, n)`, zero before."""
+    second = np.empty(n)
     for i in range(n):
         row = at + i * length
         dots(x, row, length, 1, x, at, length, i, length, sums, r, i * n, n)
         combine(x, row, length, 1, r, i * n, n, -1.0, x, at, length, i, length)
+        dots(x, row, length, 1, x, at, length, i, length, sums, second, 0, n)
+        combine(x, row, length, 1, second, 0, n, -1.0, x, at, length, i, length)
+        for k in range(i):
+            r[i * n + k] += second[k]
         dots(x, row, length, 1, x, row, length, 1, length, sums, r, i * n + i, n)
         size = np.sqrt(r[i * n + i])
         if size > limits[i]:
@@ -204,7 +209,9 @@ def _make_orthonormalize() -> Any:
             _within(x, at, length, n, limits, inner, sums)
             dots(x, at, length, n, x, 0, length, begin, length, sums, second, 0, begin)
             combine(x, at, length, n, second, 0, begin, -1.0, x, 0, length, begin, length)
-            limits[:] = 0.0
+            for i in range(n):
+                size = inner[i * n + i]
+                limits[i] = 0.5 * limits[i] / size if size > 0.0 else 0.0
             _within(x, at, length, n, limits, outer, sums)
             for i in range(n):
                 for k in range(i + 1):
