@@ -7,11 +7,10 @@ Two operations do all the work, here in NumPy, in `biasgpu.engines.cpu.rows` com
 Inputs are taken in blocks (one training input at a time, `BLOCK` test inputs at a time). A block is
 projected onto the complement of all earlier directions twice: once leaves what rounding makes of
 nearly dependent inputs, twice is enough (Giraud, Langou and Rozloznik 2005). Then its rows follow
-each other, projected twice onto the complement of those before them; where little is left of a row
-(less than `RELAPSED` of it), so that what rounding left of the earlier directions has grown beside it,
-these are projected out of it a third time in between. An input whose new part is not above
-`DEPENDENT` of its length brings no new direction: dividing by what may be nothing but rounding is
-never tried.
+each other, projected twice onto the complement of those before them; where less than `RELAPSED` is
+left of a row, so that what rounding left of the earlier directions has grown beside it, these are
+projected out of it a third time in between. An input whose new part is not above `DEPENDENT` of its
+length brings no new direction: dividing by what may be nothing but rounding is never tried.
 """
 
 from __future__ import annotations
