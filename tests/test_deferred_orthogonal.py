@@ -47,6 +47,18 @@ def powers(rng: np.random.Generator, n: int, length: int) -> np.ndarray:
 KINDS = [line_behind_a_layer, near_a_plane, near_a_point, of_all_sizes, powers]
 
 
+def test_inner_products_survive() -> None:
+    """What the law rests on: images have the inner products of the inputs as covariance."""
+    rng = np.random.default_rng(9)
+    for n, length in ((34, 48), (34, 96), (70, 200)):
+        t = np.array([-2.0, 2.0, *np.linspace(-1, 1, n - 2)])[:, None]
+        for _ in range(10):
+            x = np.maximum(t * rng.normal(size=length) + rng.normal(size=length), 0)
+            r = orthonormalize(x, 2)[1]
+            size = np.linalg.norm(x, axis=1)
+            assert (np.abs(r @ r.T - x @ x.T) <= 3 * DEPENDENT * np.outer(size, size)).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_directions_are_orthonormal_and_give_the_inputs_back(kind) -> None:
     rng = np.random.default_rng(1)
