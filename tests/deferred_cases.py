@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
+from scipy import stats
 
 from biasgpu import priors
 from biasgpu.architectures import Architecture, mlp, paper_mlp
@@ -64,6 +66,18 @@ def logits(ensemble: DeferredEnsemble, n_draws: int) -> npt.NDArray[np.float64]:
             for draw in range(n_draws)
         ]
     )
+
+
+def ks(one: npt.NDArray, other: npt.NDArray) -> float:
+    """The p-value of the two-sample Kolmogorov-Smirnov test."""
+    found: Any = stats.ks_2samp(one, other, method="asymp")
+    return float(found.pvalue)
+
+
+def homogeneity(table: Any) -> float:
+    """The p-value of the chi-square test that a table's rows count draws of one distribution."""
+    found: Any = stats.chi2_contingency(table)
+    return float(found.pvalue)
 
 
 @st.composite

@@ -22,7 +22,7 @@ from tests.strategies import strokes
 SETTINGS = settings(
     derandomize=True,
     deadline=None,
-    max_examples=60,
+    max_examples=50,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -132,7 +132,7 @@ def stranger(ensemble: DeferredEnsemble, draw: int) -> np.ndarray:
             length = np.linalg.norm(left)
             r[i] = length if length > 2.0**-36 * np.linalg.norm(row) else 0.0
             directions.append(left / length if r[i] else 0.0 * row)
-            for j in np.flatnonzero(r):
+            for j in np.flatnonzero(r).tolist():
                 image = _image(ensemble, draw, j, step is steps[-1], offset, blocks, y.shape[1])
                 y[i] += r[j] * image
         y *= float(prior.scale(step.fan_in))

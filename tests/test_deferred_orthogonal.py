@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from biasgpu import mlp
+from biasgpu import mlp, reference
 from biasgpu.architectures import Architecture
 from biasgpu.deferred.orthogonal import BLOCK, DEPENDENT, blocks_of, combine, dots, orthonormalize
 from biasgpu.deferred.words import directions
@@ -155,32 +155,26 @@ def test_more_inputs_than_units_of_any_layer() -> None:
     ensemble = make(mlp(5, 2, bias="prior"), x[:25], x[25:])
     parameters = ensemble._float64_parameters(3)
     assert [p[0].shape for p in parameters if p] == [(5, 3), (5, 5), (2, 5)]
-    from biasgpu import reference
-
     found = reference.forward(ensemble.steps, parameters, ensemble.x)
     np.testing.assert_allclose(found, logits(ensemble, 4)[3], rtol=1e-10, atol=1e-10)
 
 
 def test_one_training_input() -> None:
-    ensemble = make(mlp(8, 2), np.array([[2.0, 0.0, 0.0]]))
-    layer = ensemble.plan.layers[0]
-    first = 2.0 * layer.std * directions(ensemble.seed, 1, ensemble.plan, 0, 1)[0]
-    assert np.array_equal(ensemble.plan.layers[0].n_asked, 1)
-    second = np.maximum(first, 0.0)
-    length = np.linalg.norm(second)
-    third = length * ensemble.plan.layers[1].std * directions(
-        ensemble.seed, 1, ensemble.plan, 1, 1)[0]  # fmt: skip
-    length = np.linalg.norm(np.maximum(third, 0.0))
-    z = length * ensemble.plan.layers[2].std * directions(ensemble.seed, 1, ensemble.plan, 2, 1)[0]
-    np.testing.assert_allclose(ensemble.logits(1, ensemble.x_train)[0], z, rtol=1e-12)
+    ensemble, y = make(mlp(8, 2), np.array([[2.0, 0.0, 0.0]])), np.zeros(2)
+    length = 2.0
+    for number, layer in enumerate(ensemble.plan.layers):
+        y = length * layer.std * directions(ensemble.seed, 1, ensemble.plan, number, 1)[0]
+        length = float(np.linalg.norm(np.maximum(y, 0.0)))
+    np.testing.assert_allclose(ensemble.logits(1, ensemble.x_train)[0], y, rtol=1e-12)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_dead_layers(depth: int) -> None:
     """One unit a layer lets an input through with probability 2**-depth; all logits are 0 else."""
-    n = 3000
-    z = logits(make(mlp(1, depth), [[1.0, 2.0], [-3.0, 0.5]], [[2.0, 4.0]]), n)
-    alive = z.any(axis=-1)
+    n = 2000
+    x = np.array([[1.0, 2.0], [-3.0, 0.5], [2.0, 4.0]])
+    z = logits(make(mlp(1, depth), x[:2], x[2:]), n)
+    alive: np.ndarray = (z != 0).any(axis=-1)
     for i in range(3):
         assert binomtest(int(alive[:, i].sum()), n, 0.5**depth).pvalue > 1e-6 / 3
     assert np.array_equal(alive[:, 0], alive[:, 2])

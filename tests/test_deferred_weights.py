@@ -1,7 +1,7 @@
 """The weights of a draw as a whole: independent normals, and the network that was revealed.
 
 Seeds are fixed. Every test of a distribution has a false-alarm rate of at most 1e-6 over seeds,
-shared among its comparisons (Bonferroni); correlations are taken as normal, as 3,000 draws allow.
+shared among its comparisons (Bonferroni); correlations are taken as normal, as 2,500 draws allow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.deferred_cases import make
 from tests.strategies import strokes
 
 ALARM = 1e-6
-N_DRAWS = 3000
+N_DRAWS = 2500
 U32, U64 = 2.0**-24, 2.0**-53
 
 
@@ -166,7 +166,7 @@ def revealed(ensemble: DeferredEnsemble, draw: int) -> np.ndarray:
 
 MATERIALISED: dict[str, tuple[Architecture, int, int, int]] = {
     "narrow": (mlp(8, 2), 4, 4, 5),
-    "wide": (mlp(512, 2), 20, 6, 9),
+    "wide": (mlp(300, 2), 20, 6, 9),
     "deep, biases": (mlp(64, 4, bias="prior"), 10, 5, 40),
     "as a whole": (mlp(16, 2), 6, 5, 200),
     "more inputs than units": (mlp(9, 3, head="one-logit"), 5, 30, 20),
