@@ -121,8 +121,9 @@ class Network:
             ResourceError: torch is not installed.
         """
         torch = _torch("a torch module")
+        weights = self.state_dict()  # first: it says why a network has none
         module = torch.nn.Sequential(*(_torch_layer(step) for step in self.steps))
-        module.load_state_dict(self.state_dict())
+        module.load_state_dict(weights)
         return module.to(dtype or torch.float32)
 
 

@@ -5,11 +5,12 @@ Two operations do all the work, here in NumPy, in `biasgpu.engines.cpu.rows` com
 `combine` adds multiples of rows one after the other. Nothing is fused.
 
 Inputs are taken in blocks (one training input at a time, `BLOCK` test inputs at a time). A block is
-projected onto the complement of all earlier directions and orthonormalised, and both once more:
-once leaves what rounding makes of nearly dependent inputs, twice is enough (Giraud, Langou and
-Rozloznik 2005; for blocks Barlow and Smoktunowicz 2013). An input whose new part is not above
-`DEPENDENT` of its length brings no new direction: dividing by what may be nothing but rounding is
-never tried.
+projected onto the complement of all earlier directions twice: once leaves what rounding makes of
+nearly dependent inputs, twice is enough (Giraud, Langou and Rozloznik 2005). Then its rows follow
+each other, projected twice onto the complement of those before them; where less than `RELAPSED` is
+left of a row, so that what rounding left of the earlier directions has grown beside it, these are
+projected out of it a third time in between. An input whose new part is not above `DEPENDENT` of its
+length brings no new direction: dividing by what may be nothing but rounding is never tried.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 SUMS = 8  # partial sums of a product of rows
 BLOCK = 32  # test inputs that are projected together
 DEPENDENT = 2.0**-36
+RELAPSED = 0.5
 
 
 def dots(a: Floats, b: Floats) -> Floats:
@@ -82,15 +84,21 @@ def orthonormalize(x: Floats, singles: int) -> tuple[Floats, Floats]:
     q, r = np.zeros_like(x), np.zeros((len(x), len(x)))
     for begin, end in blocks_of(len(x), singles):
         before, block = q[:begin], x[begin:end]
-        lengths = np.sqrt([dots(row[None], row[None])[0, 0] for row in block])
+        limits = DEPENDENT * _lengths(block)
         first, rows = _project(before, block)
-        inner, rows = _within(rows, DEPENDENT * lengths)
+        sizes = _lengths(rows)
+        new = sizes > limits
+        sizes = np.where(new, sizes, 0.0)
+        rows = np.where(new[:, None], rows / np.where(new, sizes, 1.0)[:, None], 0.0)
         second, rows = _project(before, rows)
-        outer, rows = _within(rows, np.zeros(end - begin))
-        q[begin:end] = rows
-        r[begin:end, :begin] = combine(first, inner, second)
-        r[begin:end, begin:end] = combine(np.zeros_like(inner), inner, outer)
+        r[begin:end, :begin] = first + sizes[:, None] * second
+        for i in range(begin, end):
+            _append(q, r, begin, i, rows[i - begin, None], sizes[i - begin], limits[i - begin])
     return q, r
+
+
+def _lengths(x: Floats) -> Floats:
+    return np.sqrt([dots(row[None], row[None])[0, 0] for row in x])
 
 
 def _project(q: Floats, x: Floats) -> tuple[Floats, Floats]:
@@ -99,17 +107,24 @@ def _project(q: Floats, x: Floats) -> tuple[Floats, Floats]:
     return factors, combine(x, -factors, q)
 
 
-def _within(x: Floats, limits: Floats) -> tuple[Floats, Floats]:
-    """Orthonormalise a block by itself: coefficients (lower triangular) and directions.
+def _append(
+    q: Floats, r: Floats, begin: int, i: int, row: Floats, size: float, limit: float
+) -> None:
+    """Input i behind those of its block from `begin` on.
 
-    Rows whose new part is not longer than their limit become zero.
+    Args:
+        q, r: as `orthonormalize` returns them, complete before i; `r` also has the coefficients of
+            input i before the block.
+        row: what is left of it there, `size` times `row`, float64 `(1, length)`.
+        limit: its new part must be larger than half of that.
     """
-    q, r = np.zeros_like(x), np.zeros((len(x), len(x)))
-    for i, row in enumerate(x):
-        factors, left = _project(q[:i], row[None])
-        length = np.sqrt(dots(left, left)[0, 0])
-        r[i, :i] = factors[0]
-        if length > limits[i]:
-            r[i, i] = length
-            q[i] = left[0] / length
-    return r, q
+    first, left = _project(q[begin:i], row)
+    if i > begin and _lengths(left)[0] < RELAPSED:
+        third, left = _project(q[:begin], left)
+        r[i, :begin] += size * third[0]
+    second, left = _project(q[begin:i], left)
+    r[i, begin:i] = size * (first[0] + second[0])
+    length = _lengths(left)[0]
+    if size * length > 0.5 * limit:
+        r[i, i] = size * length
+        q[i] = left[0] / length

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from biasgpu.errors import UsageError
 from biasgpu.layers import Dense, Flatten, InfiniteDense, MaxPool2d, ReLU
@@ -155,7 +156,7 @@ def make_plan(steps: Sequence[Step], prior: Prior, n_train: int, n_test: int) ->
                 bias=step.layer.bias == "prior" and not infinite,
                 units=units,
                 std=1.0 if infinite else float(prior.scale(n_in)),
-                rectified=not output and isinstance(tail[place + 1].layer, ReLU),
+                rectified=_rectified(tail[place + 1 :]),
                 offset=0 if output else offset,
                 n_asked=n_inputs if infinite else n_asked,
             )
@@ -174,6 +175,12 @@ def make_plan(steps: Sequence[Step], prior: Prior, n_train: int, n_test: int) ->
 
 def _first_dense(steps: Sequence[Step]) -> int:
     return next(i for i, s in enumerate(steps) if isinstance(s.layer, (Dense, InfiniteDense)))
+
+
+def _rectified(behind: Sequence[Step]) -> bool:
+    """Whether a ReLU stands before the next dense layer; what else may stand there does nothing."""
+    between = takewhile(lambda step: not isinstance(step.layer, (Dense, InfiniteDense)), behind)
+    return any(isinstance(step.layer, ReLU) for step in between)
 
 
 def _n_asked(n_in: int, units: int, n_train: int, n_test: int, shared: bool) -> int:

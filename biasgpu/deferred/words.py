@@ -61,6 +61,7 @@ def _grouped(
     inside = LANES * groups[:, None] + np.arange(LANES)
     words = rng.words(seed, draw, starts[..., None] + inside, stream=stream)
     # (run, group, lane, word) -> (run, group, word, lane): lanes lie next to each other.
-    values = normal(np.ascontiguousarray(words.swapaxes(-1, -2))).reshape(len(starts), -1)
+    values = normal(np.ascontiguousarray(words.swapaxes(-1, -2)))
+    values = values.reshape(len(starts), GROUP * len(groups))
     begin = offset - GROUP * int(groups[0])
     return np.ascontiguousarray(values[:, begin : begin + n])

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import njit, types
 
-from biasgpu.deferred.orthogonal import DEPENDENT, SUMS, blocks_of
+from biasgpu.deferred.orthogonal import DEPENDENT, RELAPSED, SUMS, blocks_of
 from biasgpu.deferred.plan import GROUP, LANES, Layer, Plan
 from biasgpu.deferred.reference import Arithmetic
 from biasgpu.deferred.words import blocks_for
@@ -162,22 +162,32 @@ def combine(
 
 
 @njit
-def _within(x: Any, at: int, length: int, n: int, limits: Any, r: Any, sums: Any) -> None:
-    """`orthogonal._within` in place: rows of `x` from `at` on; `r` is `(n, n)`, zero before."""
-    for i in range(n):
-        row = at + i * length
-        dots(x, row, length, 1, x, at, length, i, length, sums, r, i * n, n)
-        combine(x, row, length, 1, r, i * n, n, -1.0, x, at, length, i, length)
-        dots(x, row, length, 1, x, row, length, 1, length, sums, r, i * n + i, n)
-        size = np.sqrt(r[i * n + i])
-        if size > limits[i]:
-            r[i * n + i] = size
-            for k in range(length):
-                x[row + k] = x[row + k] / size
-        else:
-            r[i * n + i] = 0.0
-            for k in range(length):
-                x[row + k] = 0.0
+def _append(
+    x: Any, begin: int, i: int, length: int, size: float, limit: float, r: Any, width: int,
+    factors: Any, sums: Any,
+) -> None:  # fmt: skip
+    """`orthogonal._append` in place: row i of `x`."""
+    row, block, r_at = i * length, begin * length, i * width
+    n = i - begin
+    dots(x, row, length, 1, x, block, length, n, length, sums, r, r_at + begin, width)
+    combine(x, row, length, 1, r, r_at + begin, width, -1.0, x, block, length, n, length)
+    if n:
+        dots(x, row, length, 1, x, row, length, 1, length, sums, factors, 0, 1)
+        if np.sqrt(factors[0]) < RELAPSED:
+            dots(x, row, length, 1, x, 0, length, begin, length, sums, factors, 0, begin)
+            combine(x, row, length, 1, factors, 0, begin, -1.0, x, 0, length, begin, length)
+            for j in range(begin):
+                r[r_at + j] += size * factors[j]
+    dots(x, row, length, 1, x, block, length, n, length, sums, factors, 0, n)
+    combine(x, row, length, 1, factors, 0, n, -1.0, x, block, length, n, length)
+    for j in range(n):
+        r[r_at + begin + j] = size * (r[r_at + begin + j] + factors[j])
+    dots(x, row, length, 1, x, row, length, 1, length, sums, factors, 0, 1)
+    left = np.sqrt(factors[0])
+    new = size * left > 0.5 * limit
+    r[r_at + i] = size * left if new else 0.0
+    for k in range(length):
+        x[row + k] = x[row + k] / left if new else 0.0
 
 
 def _make_orthonormalize() -> Any:
@@ -192,27 +202,30 @@ def _make_orthonormalize() -> Any:
             n = end - begin
             at, r_at = begin * length, begin * width
             sums = np.empty(n * max(begin, n) * SUMS)
-            inner, outer = np.zeros(n * n), np.zeros(n * n)
-            second = np.empty(n * begin)
-            limits = np.empty(n)
+            second = np.empty(max(n * begin, n))
+            limits, sizes = np.empty(n), np.empty(n)
             for i in range(n):
                 row = at + i * length
                 dots(x, row, length, 1, x, row, length, 1, length, sums, limits, i, 1)
                 limits[i] = DEPENDENT * np.sqrt(limits[i])
             dots(x, at, length, n, x, 0, length, begin, length, sums, r, r_at, width)
             combine(x, at, length, n, r, r_at, width, -1.0, x, 0, length, begin, length)
-            _within(x, at, length, n, limits, inner, sums)
+            for i in range(n):
+                row = at + i * length
+                dots(x, row, length, 1, x, row, length, 1, length, sums, sizes, i, 1)
+                sizes[i] = np.sqrt(sizes[i])
+                new = sizes[i] > limits[i]
+                for k in range(length):
+                    x[row + k] = x[row + k] / sizes[i] if new else 0.0
+                sizes[i] = sizes[i] if new else 0.0
             dots(x, at, length, n, x, 0, length, begin, length, sums, second, 0, begin)
             combine(x, at, length, n, second, 0, begin, -1.0, x, 0, length, begin, length)
-            limits[:] = 0.0
-            _within(x, at, length, n, limits, outer, sums)
             for i in range(n):
-                for k in range(i + 1):
-                    factor = inner[i * n + k]
-                    for j in range(begin):
-                        r[r_at + i * width + j] += factor * second[k * begin + j]
-                    for j in range(k + 1):
-                        r[r_at + i * width + begin + j] += factor * outer[k * n + j]
+                for j in range(begin):
+                    r[r_at + i * width + j] += sizes[i] * second[i * begin + j]
+            for i in range(n):
+                size, limit = sizes[i], limits[i]
+                _append(x, begin, begin + i, length, size, limit, r, width, second, sums)
             begin = end
 
     return orthonormalize
