@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +12,13 @@ import numpy.typing as npt
 
 from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.deferred.plan import GROUP, LANES
-from biasgpu.engines.base import Engine, Prefixes
-from biasgpu.engines.cpu.deferred_screen import compiled_front_screen, compiled_reveal
+from biasgpu.engines.base import BORDERLINE, Engine, Prefixes
+from biasgpu.engines.cpu.deferred_screen import (
+    compiled_front_screen,
+    compiled_front_settle,
+    compiled_reveal,
+    compiled_settle,
+)
 from biasgpu.engines.cpu.digest import is_compiled, note_compiled
 from biasgpu.engines.cpu.engine import default_threads, stage_ends
 from biasgpu.engines.cpu.factor import space_size
@@ -35,13 +41,16 @@ class Space:
 
     Attributes:
         names: draws in lanes, and behind them the flag that stops (workspace.py).
-        arrays: the others, in the order in which the compiled functions take them.
-        front: for convolutions, their buffers.
+        quick, exact: buffers for float32 and for float64, in the order in which the compiled
+            functions take them.
+        quick_front, exact_front: the same of convolutions, if there are any.
     """
 
     names: npt.NDArray[np.uint64]
-    arrays: tuple[Any, ...]
-    front: Workspace | None
+    quick: tuple[Any, ...]
+    exact: tuple[Any, ...]
+    quick_front: tuple[Any, ...] = ()
+    exact_front: tuple[Any, ...] = ()
 
 
 class DeferredCpuEngine(Engine):
@@ -86,15 +95,22 @@ class DeferredCpuEngine(Engine):
         else:
             self._front = lower_steps(plan.front, ensemble.prior)
             inputs = self._front.inputs(x_train, np.float32)
-            self._peaks = self._front.peaks(inputs)
-            self._inputs = inputs.reshape(-1)
+            front, flat = self._front, inputs.reshape(-1)
+            self._program = (
+                front.ops, front.constants, front.quads, front.family, flat,
+                flat.astype(np.float64), front.peaks(inputs), front.n_outputs,
+                plan.front_channels,
+            )  # fmt: skip
         # Whole chunks, so that making normals never leaves a row.
         self._stride = max(CHUNK, -(-plan.blocks * 4 // CHUNK) * CHUNK)
         # Most draws need room for two inputs; those of all draws should stay in a core's own cache.
         self._together = int(min(TOGETHER, max(1, CACHE_BYTES // (16 * self._stride))))
-        if self._front is not None:
+        dense = self._front is None
+        if not dense:
             self._together = LANES_F32
-        self._screen = compiled_reveal() if self._front is None else compiled_front_screen()
+        self._screen = compiled_reveal() if dense else compiled_front_screen()
+        self._settle = compiled_settle() if dense else compiled_front_settle()
+        self._settling: threading.Thread | None = None  # compiles what float64 needs
         self._open()
 
     def _open(self) -> None:
@@ -119,53 +135,71 @@ class DeferredCpuEngine(Engine):
         )
 
     def _space(self) -> Space:
+        names = aligned(STOP + 1, np.uint64)
+        quick, exact = self._buffers(np.float32), self._buffers(np.float64)
+        if self._front is None:
+            return Space(names, quick, exact)
+        program, n = self._front, len(self.y_train)
+        works = [Workspace.make(program, n, dtype).buffers[1:] for dtype in (np.float32, float)]
+        return Space(names, quick, exact, works[0], works[1])
+
+    def _buffers(self, dtype: npt.DTypeLike) -> tuple[Any, ...]:
         n, n_layers, k = len(self.y_train), len(self._layers), int(self._layers[-1, UNITS])
-        z, together = -(-n * k // GROUP) * GROUP, self._together
-
-        def buffers(dtype: npt.DTypeLike, together: int) -> tuple[npt.NDArray, ...]:
-            masks = aligned(len(self._masks), dtype)
-            masks[:] = self._masks
-            row = n * self._stride
-            sizes = (together * row + CHUNK, together * row + CHUNK, together * n, together * z)
-            return (masks, *(aligned(size, dtype) for size in sizes))
-
-        front, padded = None, 0
+        z, row = -(-n * k // GROUP) * GROUP, n * self._stride
+        slots, padded = self._together, 0
         if self._front is not None:
-            front = Workspace.make(self._front, n, np.float32)
             padded = -(-self._front.n_outputs // LANES) * LANES
+        elif dtype == np.float64:
+            slots = 1
+        masks = aligned(len(self._masks), dtype)
+        masks[:] = self._masks
+        sizes = (slots * row + CHUNK, slots * row + CHUNK, slots * n, slots * z)
         features = (
-            aligned(together * n * padded, np.float32).reshape(together, n, padded),
-            aligned(together, np.float64),
-            aligned(together * n, np.uint8).reshape(together, n),
+            aligned(slots * n * padded, dtype).reshape(slots, n, padded),
+            aligned(slots, np.float64),
+            aligned(slots * n, np.uint8).reshape(slots, n),
         )
-        arrays = (
-            aligned(together, np.uint64),
-            aligned(together, np.int64),
-            aligned(together, np.int64),
-            buffers(np.float32, together),
-            buffers(np.float64, 1) if front is None else buffers(np.float64, 0),
+        return (
+            aligned(slots, np.uint64),
+            aligned(slots, np.int64),
+            aligned(slots, np.int64),
+            (masks, *(aligned(size, dtype) for size in sizes)),
             features,
             aligned(LANES * (n + 2), np.float64),
-            aligned(together * (n + 2), np.float64),
-            aligned(together * n_layers * space_size(n), np.float64),
-            aligned(together * 2 * k, np.float64),
-            aligned(together * 2 * max(2, k), np.int64),
+            aligned(slots * (n + 2), np.float64),
+            aligned(slots * n_layers * space_size(n), np.float64),
+            aligned(slots * 2 * k, np.float64),
+            aligned(slots * 2 * max(2, k), np.int64),
         )
-        names = aligned(STOP + 1, np.uint64) if front is None else front.names
-        return Space(names, arrays, front)
 
     @property
     def notice(self) -> str:
         """See `Engine.notice`: compiling takes a while, once."""
-        if is_compiled("deferred"):
+        if is_compiled(self._kind):
             return ""
         return "compiling the cpu engine for this machine, once: some ten seconds."
 
+    @property
+    def _kind(self) -> str:
+        return "deferred" if self._front is None else "deferred-front"
+
     def prepare(self) -> None:
-        """See `Engine.prepare`: compiles, or loads what is compiled."""
-        self._screen_chunk(self._space(), 0, np.empty(0, np.uint16))
+        """See `Engine.prepare`: compiles, or loads what is compiled.
+
+        What float64 needs is compiled while float32 works already; until then the law decides.
+        """
+        space = self._space()
+        self._screen_chunk(space, 0, np.empty(0, np.uint16))
         super().prepare()
-        note_compiled("deferred")
+        if is_compiled(self._kind):
+            self._settle_draws(space, np.empty(0, np.uint64))
+        elif self._settling is None:
+            self._settling = threading.Thread(target=self._compile_settle, args=(space,))
+            self._settling.start()
+
+    def _compile_settle(self, space: Space) -> None:
+        self._settle_draws(space, np.empty(0, np.uint64))
+        note_compiled(self._kind)
 
     @property
     def chunk(self) -> int:
@@ -201,23 +235,38 @@ class DeferredCpuEngine(Engine):
         return prefixes
 
     def _screen_chunk(self, space: Space, first_draw: int, prefixes: Prefixes) -> None:
-        seed, first = np.uint64(self.ensemble.seed), np.uint64(first_draw)
-        common = (
+        first = np.uint64(first_draw)
+        plan = (*self._common, first, prefixes, space.names)
+        if self._front is None:
+            self._screen(*plan, self._by_signs, *space.quick)
+        else:
+            stages, positions = stage_ends(len(self.y_train)), np.empty(len(prefixes), np.int64)
+            self._screen(*plan, self._program, space.quick_front, stages, positions, *space.quick)
+        left = np.flatnonzero(prefixes == BORDERLINE)
+        compiling = self._settling is not None and self._settling.is_alive()
+        if len(left) and not compiling and not space.names[STOP]:
+            prefixes[left] = self._settle_draws(space, first + left.astype(np.uint64))
+
+    def _settle_draws(self, space: Space, draws: npt.NDArray[np.uint64]) -> Prefixes:
+        """Prefixes of draws in float64."""
+        result = np.empty(len(draws), dtype=np.uint16)
+        plan = (*self._common, space.names, draws, result)
+        if self._front is None:
+            self._settle(*plan, *space.exact)
+        else:
+            self._settle(*plan, self._program, space.exact_front, *space.exact)
+        return result
+
+    @property
+    def _common(self) -> tuple[Any, ...]:
+        """What all compiled functions take first."""
+        return (
             self._layers, self._scales, self._shared, self.y_train, self._plan.blocks,
-            self._stride, seed, first, prefixes, space.names,
+            self._stride, np.uint64(self.ensemble.seed),
         )  # fmt: skip
-        if self._front is None or space.front is None:
-            self._screen(*common, self._by_signs, *space.arrays)
-            return
-        front, work = self._front, space.front
-        program = (
-            front.ops, front.constants, front.quads, front.family, self._inputs,
-            self._inputs.astype(np.float64), self._peaks, front.n_outputs,
-            int(self._plan.front_channels), stage_ends(len(self.y_train)),
-        )  # fmt: skip
-        self._screen(*common, program, work.buffers[1:], np.empty(len(prefixes), np.int64),
-                     *space.arrays)  # fmt: skip
 
     def close(self) -> None:
         """See `Engine.close`."""
         self._workers.close()
+        if self._settling is not None:
+            self._settling.join()

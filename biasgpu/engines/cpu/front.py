@@ -14,6 +14,8 @@ from numba import njit
 
 from biasgpu.deferred.plan import LANES
 from biasgpu.engines.cpu.simd import add_to_wide, load, splat_like, store, widen
+from biasgpu.engines.cpu.vectors import LANES_F64
+from biasgpu.engines.cpu.weights import lanes
 
 
 @njit
@@ -28,8 +30,8 @@ def take_features(
         ranges, alive: what it noted: error bounds by channel, and which samples are not silent.
         slot: of the draw in `features`.
         n, size, groups: samples, features of one, channels.
-        features: `(rows, away, living)`: float32 `(slots, n, padded)`, float64 `(slots,)` and
-            uint8 `(slots, n)`.
+        features: `(rows, away, living)`: `(slots, n, padded)`, float64 `(slots,)` and uint8
+            `(slots, n)`.
     """
     rows, away, living = features
     for sample in range(n):
@@ -42,6 +44,22 @@ def take_features(
         bound = np.float64(ranges[2 * group * LANES + lane])
         total += positions * bound * bound
     away[slot] = np.sqrt(total) * (1.0 + 2.0**-20)
+
+
+@njit
+def take_exact_features(
+    outputs: Any, lane: int, slot: int, n: int, size: int, features: Any
+) -> None:
+    """The same for the law's own features, eight draws at a time."""
+    rows, away, living = features
+    for sample in range(n):
+        found = False
+        for k in range(size):
+            value = outputs[(sample * size + k) * LANES_F64 + lane]
+            rows[slot, sample, k] = value
+            found = found or value != 0.0
+        living[slot, sample] = found
+    away[slot] = 0.0
 
 
 @njit
@@ -64,7 +82,7 @@ def feature_dots(features: Any, slot: int, i: int, sums: Any, dots: Any, at: int
     zero = splat_like(sums, 0.0)
     for j in range(2 * (i + 1)):
         store(sums, 8 * j, zero)
-    for k in range(0, padded, LANES):
+    for k in range(0, padded, lanes(flat)):
         mine = widen(load(flat, base + i * padded + k))
         for j in range(i + 1):
             add_to_wide(sums, LANES * j, mine * widen(load(flat, base + j * padded + k)))

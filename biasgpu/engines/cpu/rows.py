@@ -162,28 +162,39 @@ def combine(
 
 
 @njit
+def _length(x: Any, row: int, length: int) -> float:
+    """The length of the row that begins at `row`, as by `dots`."""
+    total = splat_like(x, 0.0)
+    for k in range(row, row + length, SUMS):
+        value = load(x, k)
+        total = total + value * value
+    return np.sqrt(add_lanes(total))
+
+
+@njit
 def _append(
     x: Any, begin: int, i: int, length: int, size: float, limit: float, r: Any, width: int,
     factors: Any, sums: Any,
 ) -> None:  # fmt: skip
     """`orthogonal._append` in place: row i of `x`."""
-    row, block, r_at = i * length, begin * length, i * width
-    n = i - begin
-    dots(x, row, length, 1, x, block, length, n, length, sums, r, r_at + begin, width)
-    combine(x, row, length, 1, r, r_at + begin, width, -1.0, x, block, length, n, length)
-    if n:
-        dots(x, row, length, 1, x, row, length, 1, length, sums, factors, 0, 1)
-        if np.sqrt(factors[0]) < RELAPSED:
-            dots(x, row, length, 1, x, 0, length, begin, length, sums, factors, 0, begin)
-            combine(x, row, length, 1, factors, 0, begin, -1.0, x, 0, length, begin, length)
-            for j in range(begin):
+    row, r_at, n = i * length, i * width, i - begin
+    # One call in a loop, not three: what is compiled is laid into every call.
+    for turn in range(3):
+        at, count = begin * length, n
+        if turn == 1:
+            if n == 0 or _length(x, row, length) >= RELAPSED:
+                continue
+            at, count = 0, begin
+        dots(x, row, length, 1, x, at, length, count, length, sums, factors, 0, count)
+        combine(x, row, length, 1, factors, 0, count, -1.0, x, at, length, count, length)
+        for j in range(count):
+            if turn == 0:
+                r[r_at + begin + j] = factors[j]
+            elif turn == 1:
                 r[r_at + j] += size * factors[j]
-    dots(x, row, length, 1, x, block, length, n, length, sums, factors, 0, n)
-    combine(x, row, length, 1, factors, 0, n, -1.0, x, block, length, n, length)
-    for j in range(n):
-        r[r_at + begin + j] = size * (r[r_at + begin + j] + factors[j])
-    dots(x, row, length, 1, x, row, length, 1, length, sums, factors, 0, 1)
-    left = np.sqrt(factors[0])
+            else:
+                r[r_at + begin + j] = size * (r[r_at + begin + j] + factors[j])
+    left = _length(x, row, length)
     new = size * left > 0.5 * limit
     r[r_at + i] = size * left if new else 0.0
     for k in range(length):
@@ -202,30 +213,29 @@ def _make_orthonormalize() -> Any:
             n = end - begin
             at, r_at = begin * length, begin * width
             sums = np.empty(n * max(begin, n) * SUMS)
-            second = np.empty(max(n * begin, n))
+            factors = np.empty(max(n * begin, n))
             limits, sizes = np.empty(n), np.empty(n)
             for i in range(n):
-                row = at + i * length
-                dots(x, row, length, 1, x, row, length, 1, length, sums, limits, i, 1)
-                limits[i] = DEPENDENT * np.sqrt(limits[i])
-            dots(x, at, length, n, x, 0, length, begin, length, sums, r, r_at, width)
-            combine(x, at, length, n, r, r_at, width, -1.0, x, 0, length, begin, length)
-            for i in range(n):
-                row = at + i * length
-                dots(x, row, length, 1, x, row, length, 1, length, sums, sizes, i, 1)
-                sizes[i] = np.sqrt(sizes[i])
-                new = sizes[i] > limits[i]
-                for k in range(length):
-                    x[row + k] = x[row + k] / sizes[i] if new else 0.0
-                sizes[i] = sizes[i] if new else 0.0
-            dots(x, at, length, n, x, 0, length, begin, length, sums, second, 0, begin)
-            combine(x, at, length, n, second, 0, begin, -1.0, x, 0, length, begin, length)
-            for i in range(n):
-                for j in range(begin):
-                    r[r_at + i * width + j] += sizes[i] * second[i * begin + j]
+                limits[i] = DEPENDENT * _length(x, at + i * length, length)
+            for turn in range(2):
+                dots(x, at, length, n, x, 0, length, begin, length, sums, factors, 0, begin)
+                combine(x, at, length, n, factors, 0, begin, -1.0, x, 0, length, begin, length)
+                for i in range(n):
+                    row, place = at + i * length, r_at + i * width
+                    if turn == 1:
+                        for j in range(begin):
+                            r[place + j] += sizes[i] * factors[i * begin + j]
+                        continue
+                    for j in range(begin):
+                        r[place + j] = factors[i * begin + j]
+                    sizes[i] = _length(x, row, length)
+                    new = sizes[i] > limits[i]
+                    for k in range(length):
+                        x[row + k] = x[row + k] / sizes[i] if new else 0.0
+                    sizes[i] = sizes[i] if new else 0.0
             for i in range(n):
                 size, limit = sizes[i], limits[i]
-                _append(x, begin, begin + i, length, size, limit, r, width, second, sums)
+                _append(x, begin, begin + i, length, size, limit, r, width, factors, sums)
             begin = end
 
     return orthonormalize
