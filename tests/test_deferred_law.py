@@ -13,7 +13,7 @@ from biasgpu import exact, mlp, priors, reference, rng
 from biasgpu.architectures import Architecture, lenet
 from biasgpu.deferred import reference as law
 from biasgpu.deferred.ensemble import DeferredEnsemble
-from biasgpu.engines.cpu.rows import COMPILED
+from biasgpu.engines.cpu.deferred_law import COMPILED
 from biasgpu.layers import Dense, Flatten, MaxPool2d, ReLU
 from biasgpu.normal import normal
 from tests.deferred_cases import Case, cases, make

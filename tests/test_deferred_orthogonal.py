@@ -14,7 +14,7 @@ from biasgpu import mlp, reference
 from biasgpu.architectures import Architecture
 from biasgpu.deferred.orthogonal import BLOCK, DEPENDENT, blocks_of, combine, dots, orthonormalize
 from biasgpu.deferred.words import directions
-from biasgpu.engines.cpu.rows import orthonormalize_rows
+from biasgpu.engines.cpu.deferred_law import orthonormalize_rows
 from biasgpu.layers import Dense, Flatten
 from tests.deferred_cases import logits, make
 

@@ -25,7 +25,7 @@ def arithmetic() -> reference.Arithmetic:
     """The fastest there is here."""
     if find_spec("numba") is None:
         return reference.PLAIN
-    from biasgpu.engines.cpu.rows import COMPILED
+    from biasgpu.engines.cpu.deferred_law import COMPILED
 
     return COMPILED
 

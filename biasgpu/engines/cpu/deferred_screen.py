@@ -163,7 +163,7 @@ def compiled_front_settle() -> Callable[..., None]:
     ) -> None:  # fmt: skip
         """Fill `prefixes` for the draws `which`."""
         _ = digest
-        ops, constants, quads, family, inputs, wide, peaks, n_features, channels = program
+        ops, constants, quads, family, _, wide, peaks, n_features, _ = program
         w, here, there, ranges, bounds, ceilings, alive = work
         masks, g, h, a, z = buffers
         n, samples = len(which), len(labels)

@@ -31,7 +31,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from biasgpu.engines.cpu.simd import peek, poke
+from biasgpu.engines.cpu.memory import peek, poke
 
 LAW_ERROR = 2.0**-30
 SLACK = 1.0 + 2.0**-20  # of the roundings here

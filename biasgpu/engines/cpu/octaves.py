@@ -51,7 +51,8 @@ def expected(tail: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The polynomials in float64, for tests: normals for tail probabilities below 1/2."""
     mantissa, exponent = np.frexp(tail * 2.0**32)
     columns = coefficients().astype(np.float64)[:, (126 + exponent) % 32] / SCALE
-    return polynomial.polyval(2 * mantissa - MIDDLE, columns[::-1], tensor=False)
+    values = polynomial.polyval(2 * mantissa - MIDDLE, columns[::-1], tensor=False)
+    return np.asarray(values, dtype=np.float64)
 
 
 def _has_table_look_up() -> bool:

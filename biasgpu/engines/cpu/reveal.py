@@ -26,7 +26,7 @@ from biasgpu.engines.cpu.factor import (
     spanned,
 )
 from biasgpu.engines.cpu.front import feature_alive, feature_dots
-from biasgpu.engines.cpu.simd import address_of, peek, poke
+from biasgpu.engines.cpu.memory import address_of, peek, poke
 from biasgpu.engines.cpu.units import (
     BIAS,
     CHUNK,
@@ -41,13 +41,12 @@ from biasgpu.engines.cpu.units import (
     roundoff,
     unit,
 )
+from biasgpu.engines.cpu.verdict import ERRS, GOES_ON, UNSURE, judge
 from biasgpu.rng import STREAM_OUTPUTS
 
 SMALLEST, LARGEST = 1e-20, 1e30  # squared lengths that float32 is trusted with
 SLACK = 1.0 + 2.0**-16  # of lengths that were added up in float32
 TINY = 2.0**-120  # more than underflow can take from a pre-activation
-UNSURE, TIED = -1, -2
-GOES_ON, ERRS, OPEN_ENDED = range(3)
 
 
 @njit
@@ -97,29 +96,6 @@ def _logits(
             doubt += (off + abs(a) * relative_error(z)) * abs(x) + abs(a) * absolute_error(z)
         poke(logits, c, std * total)
         poke(logits, units + c, std * (doubt * SLACK + abs(total) * LAW_ERROR))
-
-
-@njit
-def _top(logits: int, units: int) -> int:
-    """The unit whose logit is certainly the largest, TIED or UNSURE."""
-    if units == 1:
-        size, doubt = abs(peek(logits, 0)), peek(logits, 1)
-        if size == 0.0 and doubt == 0.0:
-            return TIED
-        return UNSURE if not size > doubt else int(peek(logits, 0) > 0.0)
-    best, all_zero = 0, True
-    for c in range(units):
-        value = peek(logits, c)
-        if value > peek(logits, best):
-            best = c
-        all_zero = all_zero and value == 0.0 and peek(logits, units + c) == 0.0
-    if all_zero:
-        return TIED
-    for c in range(units):
-        doubt = peek(logits, units + best) + peek(logits, units + c)
-        if c != best and not peek(logits, best) - peek(logits, c) > doubt:
-            return UNSURE
-    return best
 
 
 @njit
@@ -174,26 +150,6 @@ def _row(dots: int, i: int, space: int, n: int, bias: int, apart: float, gram_er
         factor_row(dots, i, space, n, np.inf)
         return OPEN
     return factor_row(dots, i, space, n, gram_error)
-
-
-@njit(forceinline=True)
-def _judge(logits: int, units: int, label: int, answers: Any, mine: int) -> int:
-    """GOES_ON, ERRS or OPEN_ENDED for one more sample.
-
-    Args (in numba):
-        answers: from `mine` on, units by class, then classes by unit.
-    """
-    top = _top(logits, units)
-    if top == UNSURE:
-        return OPEN_ENDED
-    if top == TIED:  # goes to class 0, whatever the arrangement
-        return ERRS if label != 0 else GOES_ON
-    half = mine + max(2, units)
-    by_class, by_unit = answers[mine + label], answers[half + top]
-    if (by_class != UNSURE and by_class != top) or (by_unit != UNSURE and by_unit != label):
-        return ERRS
-    answers[mine + label], answers[half + top] = top, label
-    return GOES_ON
 
 
 @njit
@@ -279,7 +235,7 @@ def reveal(
                     _logits(
                         z, slot * z_room, mine, n, i, units, std, found_logits, draws[slot], k0, k1
                     )  # fmt: skip
-                    verdict = _judge(found_logits, units, labels[i], answers, slot * n_answers)
+                    verdict = judge(found_logits, units, labels[i], answers, slot * n_answers)
                     if verdict != GOES_ON:
                         prefixes[slot] = i if verdict == ERRS else BORDERLINE
                         continue

@@ -230,47 +230,6 @@ def zero_where_below(typingctx: Any, value: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def address_of(typingctx: Any, array: Any) -> Any:
-    """The address of an array's first element, for `peek` and `poke`.
-
-    Functions that take addresses in place of arrays cost nothing to call (numba counts references
-    to arrays at every call), nor do they look whether an index is negative.
-    """
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(array)(context, builder, args[0]).data
-        return builder.ptrtoint(data, ir.IntType(64))
-
-    return types.intp(array), codegen
-
-
-def _float64_at(builder: Any, address: Any, index: Any) -> Any:
-    pointer = builder.inttoptr(address, ir.DoubleType().as_pointer())
-    return builder.gep(pointer, [index], inbounds=True)
-
-
-@intrinsic
-def peek(typingctx: Any, address: Any, index: Any) -> Any:
-    """The float64 number `index` places behind an address."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_float64_at(builder, args[0], args[1]))
-
-    return types.float64(types.intp, types.intp), codegen
-
-
-@intrinsic
-def poke(typingctx: Any, address: Any, index: Any, value: Any) -> Any:
-    """Write a float64 number `index` places behind an address."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _float64_at(builder, args[0], args[1]))
-        return context.get_dummy_value()
-
-    return types.none(types.intp, types.intp, types.float64), codegen
-
-
-@intrinsic
 def add_to_wide(typingctx: Any, array: Any, index: Any, a: Any) -> Any:
     """Add the lanes of an f64x16 or f64x8 to as many elements of a float64 array."""
 
