@@ -63,6 +63,28 @@ _ENTRIES = {
   year      = {2015},
   doi       = {10.1109/ICCV.2015.123}
 }""",
+    "cho2009": """@inproceedings{cho2009kernel,
+  author    = {Cho, Youngmin and Saul, Lawrence K.},
+  title     = {Kernel Methods for Deep Learning},
+  booktitle = {Advances in Neural Information Processing Systems (NIPS)},
+  year      = {2009}
+}""",
+    "lee2018": """@inproceedings{lee2018deep,
+  author    = {Lee, Jaehoon and Bahri, Yasaman and Novak, Roman and Schoenholz, Samuel S. and
+               Pennington, Jeffrey and Sohl-Dickstein, Jascha},
+  title     = {Deep Neural Networks as {Gaussian} Processes},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year      = {2018}
+}""",
+    "giraud2005": """@article{giraud2005rounding,
+  author  = {Giraud, Luc and Langou, Julien and Rozlo{\v{z}}n{\'i}k, Miroslav},
+  title   = {The Loss of Orthogonality in the {Gram-Schmidt} Orthogonalization Process},
+  journal = {Computers \\& Mathematics with Applications},
+  volume  = {50},
+  pages   = {1069--1075},
+  year    = {2005},
+  doi     = {10.1016/j.camwa.2005.08.009}
+}""",
     "lecun1998": """@article{lecun1998gradient,
   author  = {LeCun, Yann and Bottou, L{\\'e}on and Bengio, Yoshua and Haffner, Patrick},
   title   = {Gradient-Based Learning Applied to Document Recognition},
@@ -110,6 +132,10 @@ def keys(run: Run | None = None) -> list[str]:
             found.append("haldane1945")
         if str(run.prior).startswith("kaiming"):
             found.append("he2015")
+        if run.architecture.infinite:
+            found += ["cho2009", "lee2018"]
+        elif run.experiment.method == "deferred":
+            found.append("giraud2005")
         if run.architecture.name == "lenet":
             found.append("lecun1998")
         if run.task.name in _DATA:

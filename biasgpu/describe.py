@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from biasgpu.decision import margins, predictions
+from biasgpu.errors import UsageError
+from biasgpu.layers import INFINITE
 from biasgpu.network import Network
 from biasgpu.task import Task
 
@@ -21,8 +24,9 @@ def describe_network(network: Network, task: Task) -> dict[str, Any]:
     Returns:
         JSON-able: `index`, `draw`, `arrangement`, `fit`, `prefix`, `train_accuracy`, `margin` (the
         least over the training samples of correct logit - best other one), `test_accuracy`,
-        `test_accuracy_per_class` by class name, and `layers`: name, shape, number of parameters and
-        Frobenius, spectral norm of each weight, norm of each bias.
+        `test_accuracy_per_class` by class name, `layers`: name, shape, number of parameters and
+        Frobenius, spectral norm of each weight, norm of each bias; and `without_weights`: "", or
+        why there are no weights to be described.
     """
     train = network.logits(task.x_train)
     right = predictions(train) == task.y_train
@@ -33,6 +37,10 @@ def describe_network(network: Network, task: Task) -> dict[str, Any]:
         name: float(correct[task.y_test == label].mean()) if (task.y_test == label).any() else None
         for label, name in enumerate(task.class_names)
     }
+    try:
+        weights, without_weights = network.weights(), ""
+    except UsageError as error:  # infinitely wide, or too wide to be written down
+        weights, without_weights = {}, error.what
     return {
         "index": int(network.index),
         "draw": int(network.draw),
@@ -45,17 +53,17 @@ def describe_network(network: Network, task: Task) -> dict[str, Any]:
         "margin": float(margins(train, task.y_train).min()),
         "test_accuracy": float(correct.mean()) if task.n_test else None,
         "test_accuracy_per_class": per_class,
-        "layers": _layers(network),
+        "layers": _layers(network, weights),
+        "without_weights": without_weights,
     }
 
 
-def _layers(network: Network) -> list[dict[str, Any]]:
-    weights = network.weights()
+def _layers(network: Network, weights: dict[str, npt.NDArray[np.float32]]) -> list[dict[str, Any]]:
     layers = []
     for step in network.steps:
         layer: dict[str, Any] = {
             "layer": type(step.layer).__name__,
-            "output_shape": list(step.out_shape),
+            "output_shape": ["inf" if n == INFINITE else n for n in step.out_shape],
         }
         name = f"{step.position}.weight"
         if name in weights:

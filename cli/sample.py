@@ -101,7 +101,7 @@ def command(ctx: click.Context, as_json: bool, quiet: bool, **given: Any) -> Non
 
 def _start(given: dict[str, Any], settings: dict[str, Any], progress: SamplingProgress) -> Run:
     import biasgpu
-    from biasgpu import priors
+    from biasgpu import methods, priors
     from biasgpu.cli.naming import free_path, slug
 
     if all(settings[name] is None for name in RULES):
@@ -111,14 +111,15 @@ def _start(given: dict[str, Any], settings: dict[str, Any], progress: SamplingPr
     task = _task(given)
     path = given["path"] or free_path(slug(task, architecture, prior, given["seed"]))
     with progress:
-        progress.heading.append(_heading(task, architecture, prior, given["seed"]))
+        method = methods.choose(given["method"], task, architecture, prior)
+        progress.heading.append(_heading(task, architecture, prior, method, given["seed"]))
         if task.sources.get("note"):
             progress.heading.append(f"Note: {task.sources['note']}")
         return biasgpu.sample(
             task,
             architecture,
             prior,
-            method=given["method"],
+            method=method,
             seed=given["seed"],
             **settings,
             first_index=given["first_index"],
@@ -155,7 +156,10 @@ def _go_on(
     if typed:
         check_config(*_compared(stored, typed), path=path)
     with progress:
-        heading = _heading(stored.task, stored.architecture, stored.prior, stored.seed)
+        experiment = stored.experiment
+        heading = _heading(
+            stored.task, stored.architecture, stored.prior, experiment.method, stored.seed
+        )
         progress.heading.append(heading)
         return biasgpu.resume(path, **settings, on_event=progress)
 
@@ -221,10 +225,11 @@ def _architecture(given: dict[str, Any]) -> Any:
     return architectures.make(given["arch"], **options)
 
 
-def _heading(task: Any, architecture: Any, prior: Any, seed: int) -> str:
+def _heading(task: Any, architecture: Any, prior: Any, method: str, seed: int) -> str:
     classes = " vs ".join(task.class_names)
     return (
-        f"{task.name} {classes}, n_train {task.n_train}; {architecture}; prior {prior}; seed {seed}"
+        f"{task.name} {classes}, n_train {task.n_train}; {architecture}; prior {prior}; "
+        f"method {method}; seed {seed}"
     )
 
 

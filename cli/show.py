@@ -54,7 +54,7 @@ def _show_run(run: Run, path: str, top: int) -> None:
     print_summary(
         summary,
         f"{path}: {run.task.name} {classes}, n_train {run.task.n_train}; {run.architecture}; "
-        f"prior {run.prior}; seed {run.seed}",
+        f"prior {run.prior}; method {run.experiment.method}; seed {run.seed}",
     )
     print_curve(summary.get("curve") or [])
     best = _top(run, top)
@@ -116,6 +116,8 @@ def _show_network(run: Run, index: int, as_json: bool) -> None:
     ):
         out.print(f"  {label:<16} {value}")
     _print_layers(found["layers"])
+    if found["without_weights"]:
+        output.note(f"No weights are shown: {found['without_weights']}")
 
 
 def _print_layers(layers: list[dict[str, Any]]) -> None:
