@@ -224,3 +224,4 @@ def test_only_its_own_inputs_are_in_the_law() -> None:
             exact.logits(ensemble, draws, part)
     assert exact.logits(ensemble, draws[:0], ensemble.x_test).shape == (0, 2, 2)
     assert exact.logits(ensemble, draws, ensemble.x_train[:0]).shape == (2, 0, 2)
+    assert ensemble.logits(0, ensemble.x_train[:0]).shape == (0, 2)
