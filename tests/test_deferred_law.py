@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from biasgpu import exact, mlp, priors, reference, rng
 from biasgpu.architectures import Architecture, lenet
 from biasgpu.deferred import reference as law
+from biasgpu.deferred import words
 from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.engines.cpu.deferred_law import COMPILED
 from biasgpu.layers import Dense, Flatten, MaxPool2d, ReLU
@@ -175,6 +176,29 @@ def test_a_stranger_gets_the_same_logits(architecture: Architecture) -> None:
         np.testing.assert_allclose(stranger(ensemble, draw), found, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("widths", [(70,), (5, 131, 1), (64, 64), (16, 40, 17, 65)], ids=str)
+def test_no_word_is_used_twice(widths: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by two directions, units or layers. Words are replaced by their names."""
+
+    def name(seed: int, draw: int, blocks: np.ndarray, *, stream: int) -> np.ndarray:
+        return 4.0 * np.asarray(blocks)[..., None] + np.arange(4) + 2.0**40 * (stream - 0xDEF0000)
+
+    layers = [layer for width in widths for layer in (Dense(width), ReLU())]
+    x = np.random.default_rng(8).normal(size=(5, 67))
+    plan = make(Architecture("custom", [Flatten(), *layers], bias="prior"), x, n_classes=3).plan
+    monkeypatch.setattr(words.rng, "words", name)
+    monkeypatch.setattr(words, "normal", lambda names: names)
+    used = [words.directions(0, 0, plan, number, 5).ravel() for number in range(len(plan.layers))]
+    used += [
+        words.rest(0, 0, layer, number, 0, layer.units).ravel()
+        for number, layer in enumerate(plan.layers)
+    ]
+    names = np.concatenate(used)
+    assert len(np.unique(names)) == len(names)
+    rows = [words.rest(0, 0, plan.layers[0], 0, unit, 1)[0] for unit in range(3)]
+    assert np.array_equal(rows, used[len(plan.layers)].reshape(plan.layers[0].units, -1)[:3])
+
+
 @pytest.mark.parametrize(
     "behind",
     [[Flatten(), ReLU()], [MaxPool2d(2, images_only=True), ReLU()], [ReLU(), ReLU()], []],
@@ -200,3 +224,4 @@ def test_only_its_own_inputs_are_in_the_law() -> None:
             exact.logits(ensemble, draws, part)
     assert exact.logits(ensemble, draws[:0], ensemble.x_test).shape == (0, 2, 2)
     assert exact.logits(ensemble, draws, ensemble.x_train[:0]).shape == (2, 0, 2)
+    assert ensemble.logits(0, ensemble.x_train[:0]).shape == (0, 2)
