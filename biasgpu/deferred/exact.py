@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from biasgpu.deferred.ensemble import DeferredEnsemble
 
 WORKING_BYTES = 2 << 30  # of activations and directions, over all threads
+SHARED_VALUES = 100_000  # activations and directions of a draw that are worth a thread
 FRONT_BYTES = 32 << 20  # of activations of convolutions, in one thread
 
 
@@ -70,6 +71,8 @@ def logits(
 
     widest = max((layer.units + 2 * layer.columns for layer in plan.layers), default=1)
     workers = min(threads or default_threads(), max(1, WORKING_BYTES // (16 * n * widest)))
+    if n * widest < SHARED_VALUES:
+        workers = 1  # threads would wait for the interpreter more than they compute
     if workers == 1 or len(draws) == 1:
         for place in range(len(draws)):
             one(place)

@@ -40,7 +40,7 @@ def coefficients() -> npt.NDArray[np.float32]:
     points = chebyshev.chebpts1(DEGREE + 1)
     table = np.empty((DEGREE + 1, 32))
     for exponent in OCTAVES:
-        tail = 2.0 ** (exponent - 32) * (MIDDLE + points / 2)
+        tail = np.asarray(2.0 ** (exponent - 32) * (MIDDLE + points / 2), dtype=np.float64)
         fitted = chebyshev.chebfit(points, upper_quantile(tail), DEGREE)
         in_mantissa = chebyshev.cheb2poly(fitted) * 2.0 ** np.arange(DEGREE + 1)
         table[:, (127 + exponent) % 32] = SCALE * in_mantissa[::-1]
