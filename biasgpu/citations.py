@@ -77,13 +77,13 @@ _ENTRIES = {
   year      = {2018}
 }""",
     "giraud2005": """@article{giraud2005rounding,
-  author  = {Giraud, Luc and Langou, Julien and Rozlo{\v{z}}n{\'i}k, Miroslav},
-  title   = {The Loss of Orthogonality in the {Gram-Schmidt} Orthogonalization Process},
-  journal = {Computers \\& Mathematics with Applications},
-  volume  = {50},
-  pages   = {1069--1075},
-  year    = {2005},
-  doi     = {10.1016/j.camwa.2005.08.009}
+  author  = {Giraud, Luc and Langou, Julien and Rozlo{\\v{z}}n{\\'i}k, Miroslav and
+             van den Eshof, Jasper},
+  title   = {Rounding Error Analysis of the Classical {Gram-Schmidt} Orthogonalization Process},
+  journal = {Numerische Mathematik},
+  volume  = {101},
+  pages   = {87--100},
+  year    = {2005}
 }""",
     "lecun1998": """@article{lecun1998gradient,
   author  = {LeCun, Yann and Bottou, L{\\'e}on and Bengio, Yoshua and Haffner, Patrick},

@@ -29,7 +29,7 @@ def _convert(words, out):
 def quick(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64]:
     out = np.empty(len(words), dtype=np.float32)
     _convert(words.view(np.int32), out)
-    return out * 2.0**-31
+    return np.asarray(out, dtype=np.float64) * 2.0**-31
 
 
 def excess(words: npt.NDArray[np.uint32]) -> float:
