@@ -44,6 +44,7 @@ class Case:
     task: Task
     architecture: Architecture
     prior: str
+    method: str = "direct"
 
 
 CASES = {
@@ -54,6 +55,14 @@ CASES = {
     "one feature": Case(make_task(n_train=4, features=1), mlp(4, 1, bias="prior"), "uniform"),
     "dead networks": Case(make_task(n_train=4), mlp(1, 3), "uniform8"),
     "linear": Case(make_task(), mlp(depth=0), "normal"),
+    "deferred": Case(make_task(), mlp(9, 2), "kaiming-normal", "deferred"),
+    "deferred, one logit": Case(
+        make_task(), mlp(4, 1, head="one-logit", bias="prior"), "normal", "deferred"
+    ),
+    "deferred, three classes": Case(
+        make_task(n_train=6, n_classes=3), mlp(5, 1), "kaiming-normal", "deferred"
+    ),
+    "infinite width": Case(make_task(), mlp("inf", 2), "kaiming-normal", "deferred"),
 }
 
 
@@ -82,15 +91,14 @@ def brute_force(case: Case, n_draws: int, curve_fits: int) -> tuple[list[int], l
 
 
 def sample_ensemble(case: Case) -> Any:
-    from biasgpu import priors
-    from biasgpu.ensemble import Ensemble
+    from biasgpu import methods, priors
 
-    task = case.task
-    return Ensemble(case.architecture, priors.make(case.prior), task.shape, task.n_classes, seed=7)
+    prior = priors.make(case.prior)
+    return methods.ensemble(case.method, case.task, case.architecture, prior, seed=7)
 
 
 def draws_of(case: Case, n_draws: int, **options: Any) -> Run:
-    options = {"engine": "reference", "seed": 7, "curve_fits": 5, **options}
+    options = {"engine": "reference", "seed": 7, "curve_fits": 5, "method": case.method, **options}
     n = sample_ensemble(case).n_arrangements
     return sample(case.task, case.architecture, case.prior, candidates=n * n_draws, **options)
 
