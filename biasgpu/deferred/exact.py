@@ -69,7 +69,7 @@ def logits(
             found = reference.logits(plan, ensemble.seed, draw, features, shared, sums)
         result[place] = found[rows]
 
-    widest = max((layer.units + 2 * layer.columns for layer in plan.layers), default=1)
+    widest = max((max(layer.units, layer.columns) for layer in plan.layers), default=1)
     workers = min(threads or default_threads(), max(1, WORKING_BYTES // (16 * n * widest)))
     if n * widest < SHARED_VALUES:
         workers = 1  # threads would wait for the interpreter more than they compute

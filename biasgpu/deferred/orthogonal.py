@@ -62,6 +62,19 @@ def combine(start: Floats, factors: Floats, rows: Floats) -> Floats:
     return result
 
 
+def images(factors: Floats, rows: Floats) -> Floats:
+    """`combine` from zero, where row i of `factors` is zero behind its element i.
+
+    Args:
+        factors: float64 `(n, n)`, lower triangular.
+        rows: float64 `(n, length)`.
+
+    Returns:
+        float64 `(n, length)`.
+    """
+    return combine(np.zeros_like(rows), factors, rows)
+
+
 def blocks_of(n: int, singles: int) -> list[tuple[int, int]]:
     """The blocks that `n` inputs are taken in: the first `singles` one by one."""
     ends = [*range(1, min(n, singles) + 1), *range(singles + BLOCK, n + BLOCK, BLOCK)]

@@ -28,12 +28,13 @@ class Arithmetic:
     """Who does the sums: NumPy, or compiled code that gets the same bits.
 
     Attributes:
-        dots, combine, orthonormalize: as in orthogonal.py.
+        dots, combine, images, orthonormalize: as in orthogonal.py.
         directions, rest: as in words.py.
     """
 
     dots: Callable[[Floats, Floats], Floats]
     combine: Callable[[Floats, Floats, Floats], Floats]
+    images: Callable[[Floats, Floats], Floats]
     orthonormalize: Callable[[Floats, int], Basis]
     directions: Callable[[int, int, Plan, int, int], Floats]
     rest: Callable[[int, int, Layer, int, int, int], Floats]
@@ -42,6 +43,7 @@ class Arithmetic:
 PLAIN = Arithmetic(
     orthogonal.dots,
     orthogonal.combine,
+    orthogonal.images,
     orthogonal.orthonormalize,
     words.directions,
     words.rest,
@@ -141,13 +143,15 @@ def _reveal(
             q, r = shared[0][:asked], shared[1][:asked, :asked]
         else:
             q, r = arithmetic.orthonormalize(x[:asked], plan.n_train)
+        if asked == len(x) and matrices is None:
+            x, q = x[:0], q[:0]  # wide layers take much memory, and these are not needed any more
         g = arithmetic.directions(seed, draw, plan, number, asked)
-        y = arithmetic.combine(np.zeros((asked, layer.units)), layer.std * r, g)
+        y = arithmetic.images(layer.std * r, g)
         if asked < len(x) or matrices is not None:
             rows = _complete(seed, draw, layer, number, q, g, arithmetic)
             if matrices is not None:
                 matrices.append(rows)
             if asked < len(x):
                 y = np.vstack([y, arithmetic.dots(x[asked:], rows)])
-        x = np.maximum(y, 0.0) if layer.rectified else y
+        x = np.maximum(y, 0.0, out=y) if layer.rectified else y
     return x

@@ -59,10 +59,13 @@ def _make_sums() -> Any:
     digest = source_digest()
 
     @compiled
-    def sums(x: Any, n: int, factors: Any, b: Any, m: int, length: int) -> None:
-        """`combine` of all rows."""
+    def sums(
+        x: Any, n: int, factors: Any, b: Any, at: int, stride: int, m: int, length: int,
+        lower: bool,
+    ) -> None:  # fmt: skip
+        """`combine` of all rows; those of `b` begin at `at`, `stride` apart."""
         _ = digest
-        combine(x, 0, length, n, factors, 0, m, 1.0, b, 0, length, m, length)
+        combine(x, 0, length, n, factors, 0, m, 1.0, b, at, stride, m, length, lower)
 
     return sums
 
@@ -94,8 +97,28 @@ def _combine(start: Floats, factors: Floats, rows: Floats) -> Floats:
     x = x.copy() if x is start or x.base is not None else x
     if x.size and len(rows):
         rows, factors = _padded(rows), np.ascontiguousarray(factors)
-        _sums(x.reshape(-1), len(x), factors.reshape(-1), rows.reshape(-1), len(rows), x.shape[1])
+        length = x.shape[1]
+        _sums(
+            x.reshape(-1), len(x), factors.reshape(-1), rows.reshape(-1), 0, length, len(rows),
+            length, False,
+        )  # fmt: skip
     return x[:, : start.shape[1]]
+
+
+def _images(factors: Floats, rows: Floats) -> Floats:
+    n, units = rows.shape
+    x = np.zeros((n, units + -units % SUMS))
+    base = rows.base
+    if base is None or base.ndim != 2 or not base.flags.c_contiguous:
+        base = rows = _padded(rows)
+    if x.size:
+        # Rows of directions as they were made, part of a longer one each: not copied.
+        at = (rows.ctypes.data - base.ctypes.data) // 8
+        _sums(
+            x.reshape(-1), n, np.ascontiguousarray(factors).reshape(-1), base.reshape(-1), at,
+            rows.strides[0] // 8, n, x.shape[1], True,
+        )  # fmt: skip
+    return x[:, :units]
 
 
 def orthonormalize_rows(x: Floats, singles: int) -> tuple[Floats, Floats]:
@@ -139,4 +162,4 @@ def _run(seed: int, draw: int, stream: int, first: int, step: int, n: int, group
     return out
 
 
-COMPILED = Arithmetic(_dots, _combine, orthonormalize_rows, _directions, _rest)
+COMPILED = Arithmetic(_dots, _combine, _images, orthonormalize_rows, _directions, _rest)

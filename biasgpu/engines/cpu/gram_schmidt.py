@@ -31,7 +31,7 @@ def _append(
                 continue
             at, count = 0, begin
         dots(x, row, length, 1, x, at, length, count, length, sums, factors, 0, count)
-        combine(x, row, length, 1, factors, 0, count, -1.0, x, at, length, count, length)
+        combine(x, row, length, 1, factors, 0, count, -1.0, x, at, length, count, length, False)
         for j in range(count):
             if turn == 0:
                 r[r_at + begin + j] = factors[j]
@@ -65,7 +65,9 @@ def make_orthonormalize() -> Any:
                 limits[i] = DEPENDENT * length_of(x, at + i * length, length)
             for turn in range(2):
                 dots(x, at, length, n, x, 0, length, begin, length, sums, factors, 0, begin)
-                combine(x, at, length, n, factors, 0, begin, -1.0, x, 0, length, begin, length)
+                combine(
+                    x, at, length, n, factors, 0, begin, -1.0, x, 0, length, begin, length, False
+                )
                 for i in range(n):
                     row, place = at + i * length, r_at + i * width
                     if turn == 1:

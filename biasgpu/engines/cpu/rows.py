@@ -130,9 +130,12 @@ def dots(
 @njit
 def combine(
     x: Any, x_at: int, x_stride: int, n: int, factors: Any, f_at: int, f_stride: int, sign: float,
-    b: Any, b_at: int, b_stride: int, m: int, length: int,
+    b: Any, b_at: int, b_stride: int, m: int, length: int, lower: bool,
 ) -> None:  # fmt: skip
-    """Row i of `x` += sum over j of `sign * factors[i, j]` times row j of `b`, in this order."""
+    """Row i of `x` += sum over j of `sign * factors[i, j]` times row j of `b`, in this order.
+
+    With `lower`, factors behind i are zero and left out.
+    """
     width = TILE * SUMS
     last = length - SUMS
     for k in range(0, length, width):
@@ -143,7 +146,7 @@ def combine(
             s0, s1 = _load4(x, at, rows[0]), _load4(x, at, rows[1])
             s2, s3 = _load4(x, at, rows[2]), _load4(x, at, rows[3])
             turn = splat_like(x, sign)
-            for j in range(m):
+            for j in range(min(m, i + TILE) if lower else m):
                 values = _load4(b, at, b_at + j * b_stride)
                 s0 = _madd4(turn * load_splat(x, factors, places[0] + j), values, s0)
                 s1 = _madd4(turn * load_splat(x, factors, places[1] + j), values, s1)
