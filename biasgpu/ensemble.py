@@ -18,7 +18,7 @@ from biasgpu import reference, rng
 from biasgpu.architectures.base import Architecture
 from biasgpu.errors import UsageError
 from biasgpu.layers import Shape
-from biasgpu.layout import Step, check_names, lay_out
+from biasgpu.layout import Step, check_names, lay_out, n_products
 from biasgpu.priors import Prior
 
 MAX_CLASSES = 12  # 12! arrangements leave 2**35 draws within 64 bits
@@ -123,6 +123,10 @@ class Ensemble:
         weight = rows[:, : step.fan_in].reshape(layer.weight_shape(step.in_shape))
         bias = rows[:, step.fan_in].copy() if step.columns > step.fan_in else None
         return np.ascontiguousarray(weight), bias
+
+    def products(self, n_inputs: int) -> float:
+        """About how many multiplications the law takes for so many inputs of a draw."""
+        return float(n_products(self.steps)) * n_inputs
 
     def logits(self, draw: int, x: npt.NDArray) -> npt.NDArray[np.float64]:
         """Logits of a draw by the law, outputs as drawn.

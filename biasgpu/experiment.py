@@ -19,6 +19,8 @@ from biasgpu.possible import check_task
 from biasgpu.priors import Prior
 from biasgpu.task import Task
 
+SLOW_PRODUCTS = 2e10  # of the law for one network: about a second
+
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
@@ -87,6 +89,19 @@ class Experiment:
     def last_draw(self) -> int:
         """The end of the draws that have names and can be counted."""
         return min(self.ensemble.max_draws, 2**64 - 1)
+
+    @property
+    def note(self) -> str:
+        """What a user should know before sampling, where it takes long to measure a network."""
+        task = self.task
+        products = self.ensemble.products(task.n_train + task.n_test)
+        if products < SLOW_PRODUCTS or not self.curve_fits:
+            return ""
+        return (
+            f"measuring a network on {task.n_test} test samples takes some {products:.0e} "
+            f"multiplications, and up to {self.curve_fits} networks that fit fewer samples are "
+            "measured for each N of the curve. To leave these out: curve_fits=0 (--curve-fits 0)."
+        )
 
     def draw_of(self, index: int) -> int:
         """The draw that the stream begins with, for the index of its first candidate.

@@ -16,7 +16,8 @@ from biasgpu import methods, priors
 from biasgpu.architectures import Architecture
 from biasgpu.cli.root import root
 from biasgpu.errors import RefusedError, UsageError
-from biasgpu.sampling.events import Progress
+from biasgpu.experiment import Experiment
+from biasgpu.sampling.events import Note, Progress
 from tests.runs import assert_same, interrupting
 
 TASK = bg.task("mnist", n_train=8)
@@ -157,3 +158,17 @@ def test_too_wide_to_be_written_down(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="weights"):
         network.weights()
     assert network.logits(TASK.x_train).shape == (8, 2)
+
+
+def test_a_note_where_measuring_takes_long() -> None:
+    seen: list[str] = []
+
+    def note(event: object) -> None:
+        if isinstance(event, Note):
+            seen.append(event.text)
+
+    wide = bg.mlp(20_000, 1)
+    bg.sample(TASK, wide, candidates=2, curve_fits=0, on_event=note)
+    assert not any("curve_fits=0" in text for text in seen)
+    experiment = Experiment(TASK, bg.mlp(100_000, 2), priors.make("normal"), 1, method="deferred")
+    assert "curve_fits=0 (--curve-fits 0)" in experiment.note

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from biasgpu import reference
 from biasgpu.deferred import exact, kernel
 from biasgpu.deferred import reference as law
-from biasgpu.deferred.plan import Plan, limit_variance, make_plan, unsupported
+from biasgpu.deferred.plan import NORMAL_COST, Plan, limit_variance, make_plan, unsupported
 from biasgpu.ensemble import Ensemble, Parameters
 from biasgpu.errors import UsageError
+from biasgpu.layout import n_products
 from biasgpu.priors import NormalPrior
 
 Floats = npt.NDArray[np.float64]
@@ -190,15 +191,17 @@ class DeferredEnsemble(Ensemble):
                 fix="look at predictions and margins instead, or use a smaller width.",
             )
 
-    @property
-    def n_reference_products(self) -> float:
-        """About how many products the plain law takes for all inputs of a draw."""
+    def products(self, n_inputs: int) -> float:
+        """See `Ensemble.products`; for its own inputs, up to so many."""
         plan = self.plan
-        total = 0.0
-        for layer in plan.layers:
-            asked = layer.n_asked
-            total += 2.0 * asked * asked * (layer.units + 2 * layer.columns)
-            total += layer.columns * layer.units * (plan.n_inputs - asked)
+        total = float(n_products(plan.front)) * n_inputs
+        for number, layer in enumerate(plan.layers):
+            asked = min(n_inputs, layer.n_asked)
+            total += asked * asked / 2 * layer.units
+            if number or not plan.shared:
+                total += 2.0 * asked * asked * layer.columns
+            if asked < n_inputs:
+                total += float(layer.units) * layer.columns * (n_inputs + asked + NORMAL_COST)
         return total
 
 

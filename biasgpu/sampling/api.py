@@ -101,8 +101,9 @@ def sample(
         method=method,
     )
     _check_room(experiment, rules)
-    if architecture.note and on_event is not None:
-        on_event(Note(architecture.note))
+    for note in (architecture.note, experiment.note):
+        if note and on_event is not None:
+            on_event(Note(note))
     started_s = time.perf_counter()
     screener = _make_engine(experiment, engine, device, threads)
     store = None

@@ -16,7 +16,6 @@ from biasgpu.engines.base import Engine
 from biasgpu.errors import NonFiniteError, UsageError
 from biasgpu.evaluate import evaluate
 from biasgpu.experiment import Experiment
-from biasgpu.layout import n_products
 from biasgpu.priors import Prior
 from biasgpu.sampling.batch import Batch
 from biasgpu.sampling.pace import Pace
@@ -57,7 +56,8 @@ class Sampler:
         self._state = (next_draw, prefix_counts)
         self._end_draw = end_draw
         self._threads = threads
-        work = n_products(experiment.ensemble.steps) * (experiment.task.n_test + 1)
+        task = experiment.task
+        work = experiment.ensemble.products(task.n_train + task.n_test)
         self._pace = Pace(engine.granularity, batch_draws, minimum=engine.minimum, work=work)
 
     @property
