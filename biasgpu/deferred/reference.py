@@ -138,20 +138,23 @@ def _reveal(
     x = features
     for number, layer in enumerate(plan.layers):
         x = augmented(layer, x)
-        asked = min(len(x), layer.n_asked)
+        n = len(x)
+        asked = min(n, layer.n_asked)
         if number == 0 and shared is not None:
             q, r = shared[0][:asked], shared[1][:asked, :asked]
         else:
             q, r = arithmetic.orthonormalize(x[:asked], plan.n_train)
-        if asked == len(x) and matrices is None:
-            x, q = x[:0], q[:0]  # wide layers take much memory, and these are not needed any more
+        whole = asked < n or matrices is not None
+        if not whole:  # those of wide layers take much memory
+            x = q = np.empty((0, layer.columns))
         g = arithmetic.directions(seed, draw, plan, number, asked)
         y = arithmetic.images(layer.std * r, g)
-        if asked < len(x) or matrices is not None:
+        if whole:
             rows = _complete(seed, draw, layer, number, q, g, arithmetic)
             if matrices is not None:
                 matrices.append(rows)
-            if asked < len(x):
+            if asked < n:
                 y = np.vstack([y, arithmetic.dots(x[asked:], rows)])
         x = np.maximum(y, 0.0, out=y) if layer.rectified else y
+        del r, g, y
     return x
