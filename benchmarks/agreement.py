@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks import baseline, screening
+from benchmarks import baseline, deferred, screening
 from biasgpu import priors
 from biasgpu.engines.base import BORDERLINE
+from biasgpu.engines.cpu.deferred import DeferredCpuEngine
 from biasgpu.engines.cpu.engine import CpuEngine
 from biasgpu.engines.reference import ReferenceEngine
 from biasgpu.ensemble import Ensemble
+from biasgpu.sampling.screening import decide_prefixes
 
 
 def disagreements(work: str, n_draws: int, first_draw: int = 2**40) -> list[int]:
@@ -28,3 +30,16 @@ def disagreements(work: str, n_draws: int, first_draw: int = 2**40) -> list[int]
         if stated[place] != reference.screen(first_draw + place, 1)[0]:
             wrong.append(first_draw + place)
     return wrong
+
+
+def deferred_disagreements(width: int, n_draws: int, first_draw: int = 2**40) -> list[int]:
+    """Draws of method "deferred" on which the cpu engine states another prefix than the law."""
+    task = deferred.task()
+    ensemble = deferred.ensemble_of(width, task, seed=2**40)
+    engine = DeferredCpuEngine(ensemble, task.x_train, task.y_train)
+    stated = engine.screen(first_draw, n_draws)
+    draws = np.uint64(first_draw) + np.arange(n_draws, dtype=np.uint64)
+    right = decide_prefixes(engine, draws)
+    engine.close()
+    wrong = (stated != BORDERLINE) & (stated != right)
+    return [int(draw) for draw in draws[wrong]]
