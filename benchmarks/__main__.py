@@ -49,6 +49,10 @@ def main() -> None:
             wrong = agreement.deferred_disagreements(deferred.WORKS[work], n_draws)
             if wrong:
                 sys.exit(f"{work}: the engine disagrees with the law on draws {wrong[:5]}")
+    if cost.WORK in works:
+        wrong = agreement.direct_disagreements(64, n_draws=2000)
+        if wrong:
+            sys.exit(f"direct-cost: the engine disagrees with the reference on draws {wrong[:5]}")
     best = ceilings.measure(options.threads)
     console = Console(width=150)
     console.print(

@@ -43,7 +43,7 @@ def draw(rows: Sequence[Mapping[str, str]]) -> Figure:
         axes.set_xlabel("width of two hidden layers")
         axes.set_ylabel("µs a draw")
         axes.tick_params(axis="x", labelsize=7)
-        axes.legend(fontsize=7)
+        figure.legend(loc="outside upper left", fontsize=7)  # no corner is free of lines
     return figure
 
 

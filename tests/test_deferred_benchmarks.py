@@ -94,6 +94,7 @@ def test_slope() -> None:
 
 
 def test_an_engine_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert agreement.direct_disagreements(8, 64) == []
     assert agreement.deferred_disagreements(16, 64) == []
     right = DeferredCpuEngine.screen
 
