@@ -1,55 +1,118 @@
-"""`python -m benchmarks`: run the benchmarks, print a table, append rows to results/results.csv."""
+"""`python -m benchmarks`: run the benchmarks, print tables, append rows to results/results.csv."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-import biasgpu
-from benchmarks import agreement, baseline, ceilings, screening
-from biasgpu.results import provenance
+from benchmarks import (
+    agreement,
+    baseline,
+    ceilings,
+    cost,
+    deferred,
+    deferred_table,
+    records,
+    screening,
+    start,
+    wide,
+)
 
-RESULTS = Path(__file__).parent / "results" / "results.csv"
+DEFERRED = (*deferred.WORKS, cost.WORK, wide.WORK, start.WARM)
+WORKS = (*baseline.WORKS, *DEFERRED)
+AGREEMENT = {"deferred-512": 2000, "deferred-4096": 200}  # draws held against the law
 
 
 def main() -> None:
     """Measure the works named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("works", nargs="*", help=f"{', '.join(baseline.WORKS)}; all if none")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "works",
+        nargs="*",
+        metavar="WORK",
+        help=f"{', '.join(WORKS)}; 'deferred' for the last {len(DEFERRED)}; all if none",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a turn")
     parser.add_argument("--no-write", action="store_true", help="leave results.csv alone")
     options = parser.parse_args()
-    works = options.works or list(baseline.WORKS)
+    works = _works(parser, options.works)
 
+    # First of all: nothing is measured while the engine is wrong.
+    if any(work in DEFERRED for work in works):
+        for work, n_draws in AGREEMENT.items():
+            wrong = agreement.deferred_disagreements(deferred.WORKS[work], n_draws)
+            if wrong:
+                sys.exit(f"{work}: the engine disagrees with the law on draws {wrong[:5]}")
+    if cost.WORK in works:
+        wrong = agreement.direct_disagreements(64, n_draws=2000)
+        if wrong:
+            sys.exit(f"direct-cost: the engine disagrees with the reference on draws {wrong[:5]}")
     best = ceilings.measure(options.threads)
     console = Console(width=150)
     console.print(
         f"ceilings, {options.threads} threads: {best.uniform_words_per_s / 1e9:.2f} G uniform "
         f"words a second, {best.normal_words_per_s / 1e9:.2f} G normal ones, "
-        f"{best.products_per_s / 1e9:.0f} G products"
+        f"{best.quick_normals_per_s / 1e9:.2f} G quick ones, {best.products_per_s / 1e9:.0f} G "
+        "products"
     )
-    rows = []
+    rows: list[Any] = []
     for work in works:
-        wrong = agreement.disagreements(work, n_draws=2000)
-        if wrong:
-            sys.exit(f"{work}: the engine disagrees with the reference on draws {wrong[:5]}")
-        row = screening.measure(
-            work, best, threads=options.threads, repeats=options.repeats, seconds=options.seconds
-        )
-        rows.append(row)
-        console.print(f"{work}: {row.candidates_per_s:,.0f} candidates a second, {row.ratio:.0f} x")
-    console.print(_table(rows))
+        if work in DEFERRED:
+            found = _measure_deferred(work, best, options)
+        else:
+            wrong = agreement.disagreements(work, n_draws=2000)
+            if wrong:
+                sys.exit(f"{work}: the engine disagrees with the reference on draws {wrong[:5]}")
+            found = [screening.measure(work, best, **_turns(options))]
+        for row in found:
+            console.print(_line(row))
+        rows += found
+    published = [row for row in rows if row.work in baseline.WORKS]
+    if published:
+        console.print(_table(published))
+    written = records.complete(rows, best, options.threads)
+    if len(published) < len(rows):
+        console.print(deferred_table.markdown(written), markup=False, soft_wrap=True)
     if not options.no_write:
-        _append(rows, best, options.threads)
+        records.append(written)
+
+
+def _works(parser: argparse.ArgumentParser, named: list[str]) -> list[str]:
+    works: dict[str, None] = {}
+    for name in named or WORKS:
+        if name != "deferred" and name not in WORKS:
+            parser.error(f"no work is named {name!r}; there are {', '.join(WORKS)} and 'deferred'")
+        works |= dict.fromkeys(DEFERRED if name == "deferred" else (name,))
+    return list(works)
+
+
+def _turns(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("threads", "repeats", "seconds")}
+
+
+def _measure_deferred(work: str, best: ceilings.Ceilings, options: argparse.Namespace) -> list[Any]:
+    if work in deferred.WORKS:
+        row, ways = deferred.measure(work, best, **_turns(options))
+        return [row, *ways]
+    if work == cost.WORK:
+        return cost.measure_all(**_turns(options))
+    if work == wide.WORK:
+        return [wide.measure(options.threads)]
+    return start.measure(options.threads, repeats=min(3, options.repeats))
+
+
+def _line(row: Any) -> str:
+    if isinstance(row, screening.Row):
+        return f"{row.work}: {row.candidates_per_s:,.0f} candidates a second, {row.ratio:,.0f} x"
+    if isinstance(row, (wide.Row, start.Row)):
+        return f"{row.work}: {row.elapsed_s:.1f} s"
+    return f"{row.work}: {row.candidates_per_s:,.0f} candidates a second"
 
 
 def _table(rows: list[screening.Row]) -> Table:
@@ -75,27 +138,6 @@ def _table(rows: list[screening.Row]) -> Table:
             f"{row.borderline:.2%}",
         )
     return table
-
-
-def _append(rows: list[screening.Row], best: ceilings.Ceilings, threads: int) -> None:
-    about = provenance.collect()
-    common = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "biasgpu": biasgpu.__version__,
-        "cpu": about.get("cpu", ""),
-        "threads": threads,
-        "versions": " ".join(f"{k} {v}" for k, v in about.get("versions", {}).items()),
-    }
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = None
-        for row in rows:
-            values = common | asdict(row) | asdict(best)
-            if writer is None:
-                writer = csv.DictWriter(file, list(values))
-                if new:
-                    writer.writeheader()
-            writer.writerow(values)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +30,16 @@ from biasgpu.layout import Step, lay_out
 
 BATCHES = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 MAX_BYTES = 2**30  # of the largest activation; a larger batch is not tried
+
+
+class Runner(Protocol):
+    """Draws and tests so many networks at a time."""
+
+    batch: int
+
+    def run(self) -> int:
+        """A batch: how many fits it has."""
+        ...
 
 
 class Baseline:
@@ -149,7 +160,7 @@ def measure(
     return Speed(statistics.median(rates), min(rates), max(rates), best, sweep)
 
 
-def rate(runner: Baseline, seconds: float) -> float:
+def rate(runner: Runner, seconds: float) -> float:
     """Networks a second: the median over batches, after one to warm up."""
     runner.run()
     times: list[float] = []

@@ -21,6 +21,7 @@ import torch
 from benchmarks import baseline
 from benchmarks.ceilings import Ceilings
 from biasgpu import priors, tasks
+from biasgpu.engines.base import Engine
 from biasgpu.engines.cpu.engine import CpuEngine
 from biasgpu.ensemble import Ensemble
 from biasgpu.layout import n_products, n_weights
@@ -91,7 +92,7 @@ def measure(
 
     ensemble = Ensemble(architecture, priors.make(PRIOR), task.shape, task.n_classes, seed=1)
     engine = CpuEngine(ensemble, task.x_train, task.y_train, threads=threads)
-    n_draws = _draws_for(engine, seconds)
+    n_draws = draws_for(engine, seconds)
     ours, theirs, counts = [], [], np.zeros(task.n_train + 1, np.int64)
     borderline = 0
     torch.set_num_threads(threads)
@@ -116,7 +117,7 @@ def measure(
     )  # fmt: skip
 
 
-def _draws_for(engine: CpuEngine, seconds: float) -> int:
+def draws_for(engine: Engine, seconds: float) -> int:
     """Whole chunks for every thread that take about so long; compiles on the way."""
     n = engine.granularity
     screen(engine, 0, n)

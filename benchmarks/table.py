@@ -1,21 +1,17 @@
-"""The README's table of speeds, from the last run in results.csv: `python -m benchmarks.table`."""
+"""The README's tables, from the last runs in results.csv: `python -m benchmarks.table`."""
 
 from __future__ import annotations
 
-import csv
 import sys
-from pathlib import Path
 
+from benchmarks import baseline, deferred_table, records
 from benchmarks.screening import TARGETS
-
-RESULTS = Path(__file__).parent / "results" / "results.csv"
 
 
 def latest() -> list[dict[str, str]]:
-    """The rows of the run that was measured last."""
-    with RESULTS.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if row["time"] == rows[-1]["time"]]
+    """The rows of the last run against the published way."""
+    rows = records.latest(records.read(), baseline.WORKS.__contains__)
+    return [row for row in rows if row["work"] in baseline.WORKS]
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
@@ -51,3 +47,6 @@ def _number(row: dict[str, str], name: str) -> str:
 
 if __name__ == "__main__":
     sys.stdout.write(markdown(latest()) + "\n")
+    deferred = records.latest(records.read(), deferred_table.belongs)
+    if deferred:
+        sys.stdout.write("\n" + deferred_table.markdown(deferred) + "\n")
