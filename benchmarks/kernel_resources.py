@@ -73,7 +73,11 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any], int]] = {
     "gram 16 pairs": (gram._gram_kernel, _gram(16, 8, COLUMNS=4, DIAGONAL=False), 1),
     "gram 2 wide": (gram._gram_kernel, _gram(2, 2, WIDE=True), 1),
     "gram 4 wide": (gram._gram_kernel, _gram(4, 4, WIDE=True, CHUNKED=True), 1),
-    "gram 16 pairs wide": (gram._gram_kernel, _gram(16, 4, DIAGONAL=False, WIDE=True), 1),
+    "gram 16 pairs wide": (
+        gram._gram_kernel,
+        _gram(16, 4, COLUMNS=2, DIAGONAL=False, WIDE=True),
+        1,
+    ),
     "factor 2": (factor._factor_kernel, _factor(2, False, True), 4),
     "factor 16 dying": (factor._factor_kernel, _factor(16, True, False), 4),
     "outputs": (check._outputs_kernel, {**_OUTPUTS, "WIDE": False}, 4),

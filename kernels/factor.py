@@ -88,7 +88,7 @@ def _factor_kernel(
         root_ptr, sum_error_ptr, root_error_ptr: float64 `(N_SAMPLES**2, capacity)`: get the factor
             L, E, and E + D: entries i * N_SAMPLES + j with j <= i.
         coefficient_ptr: of the type the gram kernel reads, likewise, with HIDDEN: the factor
-            divided by the longest length.
+            divided by the longest length that an input may have.
         next_error_ptr, next_limit_ptr: float64 `(N_SAMPLES, capacity)`, next_unit_ptr: float64
             `(capacity,)`, with HIDDEN: what `error_ptr`, `limit_ptr`, `unit_ptr` are to the next.
 
@@ -127,11 +127,11 @@ def _factor_kernel(
             delta = tl.where(top <= -limit, law * length * UP, delta)
         tl.store(length_ptr + entry, length, mask=mask)
         tl.store(delta_ptr + entry, delta, mask=mask)
-        longest = tl.maximum(longest, length)
+        longest = tl.maximum(longest, length + delta)
     for i in range(N_SAMPLES):
         length = tl.load(length_ptr + slot + i * capacity, mask=mask, other=0.0)
         delta = tl.load(delta_ptr + slot + i * capacity, mask=mask, other=0.0)
-        good &= (length >= longest * SPREAD) | ((length == 0.0) & (delta == 0.0))
+        good &= (length + delta >= longest * SPREAD) | (length + delta == 0.0)
     longest = tl.where(longest > 0.0, longest, 1.0)
     true_length = longest / unit
     good &= (true_length < LARGE) & (true_length > 1.0 / LARGE)

@@ -18,13 +18,6 @@ WEYL_1 = tl.constexpr(0xBB67AE85)
 
 
 @triton.jit
-def _wide_product(a, MULTIPLIER: tl.constexpr):
-    # A 64-bit product of two 32-bit numbers: one instruction, where the halves would be two.
-    product = a.to(tl.uint64) * tl.full((), MULTIPLIER, tl.uint64)
-    return (product >> 32).to(tl.uint32), product.to(tl.uint32)
-
-
-@triton.jit
 def philox(block, stream, draw_low, draw_high, key_low, key_high):
     """The four words of blocks.
 
@@ -41,15 +34,18 @@ def philox(block, stream, draw_low, draw_high, key_low, key_high):
     """
     c0, c1, c2, c3 = block, stream, draw_low, draw_high
     k0, k1 = key_low, key_high
+    multiplier_0 = tl.full((), MULTIPLIER_0, tl.uint64)
+    multiplier_1 = tl.full((), MULTIPLIER_1, tl.uint64)
     weyl_0 = tl.full((), WEYL_0, tl.uint32)
     weyl_1 = tl.full((), WEYL_1, tl.uint32)
     for _ in tl.static_range(10):  # pyright: ignore
-        high_0, low_0 = _wide_product(c0, MULTIPLIER_0)
-        high_1, low_1 = _wide_product(c2, MULTIPLIER_1)
-        c0 = high_1 ^ c1 ^ k0
-        c1 = low_1
-        c2 = high_0 ^ c3 ^ k1
-        c3 = low_0
+        # 64-bit products of 32-bit numbers: one instruction, where the halves would be two.
+        product_0 = c0.to(tl.uint64) * multiplier_0
+        product_1 = c2.to(tl.uint64) * multiplier_1
+        c0 = (product_1 >> 32).to(tl.uint32) ^ c1 ^ k0
+        c1 = product_1.to(tl.uint32)
+        c2 = (product_0 >> 32).to(tl.uint32) ^ c3 ^ k1
+        c3 = product_0.to(tl.uint32)
         k0 = k0 + weyl_0
         k1 = k1 + weyl_1
     return c0, c1, c2, c3

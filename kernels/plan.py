@@ -99,14 +99,13 @@ def rows(n_samples: int, wide: bool) -> int:
 
 def columns(n_samples: int, wide: bool) -> int:
     """Samples of the block that one of `rows` is paired with: fewer, for want of registers."""
-    return rows(n_samples, wide) if wide else rows(n_samples, wide) // 2
+    return max(1, rows(n_samples, wide) // 2)
 
 
 def n_pairs(n_samples: int, wide: bool) -> int:
     """Pairs of a block of `rows` with one of `columns` before it."""
     blocks = n_blocks(n_samples, wide)
-    pairs = blocks * (blocks - 1) // 2
-    return pairs * (rows(n_samples, wide) // columns(n_samples, wide)) if pairs else 0
+    return blocks * (blocks - 1) // 2 * (rows(n_samples, wide) // columns(n_samples, wide))
 
 
 def n_blocks(n_samples: int, wide: bool) -> int:

@@ -53,7 +53,8 @@ def normal(words: npt.NDArray[np.uint32]) -> Single:
     exponent = (product - np.int32(0x3F3504F3 + (62 << 23))) >> 23
     mantissa = (product - np.int32(62 << 23) - (exponent << 23)).view(np.float32)
     f = mantissa - np.float32(1.0)
-    w: Single = exponent.astype(np.float32) * np.float32(-np.log(2.0)) - _polynomial(LOG, f) * f
+    log = np.asarray(_polynomial(LOG, f) * f, dtype=np.float32)
+    w = np.asarray(exponent.astype(np.float32) * np.float32(-np.log(2.0)) - log, dtype=np.float32)
     root = np.sqrt(np.maximum(w, np.float32(1.0)), dtype=np.float32)
     tail = _polynomial(TAIL, np.asarray(root - np.float32(3.0), dtype=np.float32))
     p = np.where(
@@ -133,8 +134,9 @@ def factor(
     good = (delta >= 0).all(axis=1)
     if top is not None:
         delta = np.where(top <= -limit, law * length * UP, delta)
-    longest = length.max(axis=1)
-    near = (length >= longest[:, None] * SPREAD) | ((length == 0) & (delta == 0))
+    reached = length + delta
+    longest = np.fmax(reached.max(axis=1), 0.0)
+    near = (reached >= longest[:, None] * SPREAD) | (reached == 0)
     good &= near.all(axis=1)
     longest = np.where(longest > 0, longest, 1.0)
     good &= (longest / unit < LARGE) & (longest / unit > 1 / LARGE)
@@ -178,7 +180,8 @@ def factor(
         value = np.sqrt(np.fmax(rest, 0))
         drift = (np.sqrt(across) + moved) * UP
         low = np.sqrt(np.fmax(rest - rest_error, 0))
-        err = np.where(rest_error > 0, rest_error / np.where(rest_error > 0, value + low, 1), 0)
+        halves = value + low
+        err = np.where(halves > 0, rest_error / np.where(halves > 0, halves, 1.0), 0.0)
         err = (err + tiny * value) * UP
         sure = (
             (rest > 2 * rest_error) & (value > 2 * (err + drift + d_i) + 2.0**-34 * l_i) & ~broken
