@@ -36,7 +36,7 @@ TARGETS = {
 DOUBLE = {
     "parameters_ptr", "error_ptr", "limit_ptr", "unit_ptr", "length_ptr", "delta_ptr", "turn_ptr",
     "root_ptr", "sum_error_ptr", "root_error_ptr", "next_error_ptr", "next_limit_ptr",
-    "next_unit_ptr",
+    "next_unit_ptr", "sums_ptr", "column_ptr", "inverse_ptr",
 }  # fmt: skip
 ACTIVATIONS = {"gram_ptr", "square_ptr", "top_ptr", "coefficient_ptr", "normal_ptr"}
 STREAMS = {"HIDDEN_STREAM": rng.STREAM_DIRECTIONS, "OUTPUT_STREAM": rng.STREAM_OUTPUTS}
@@ -59,7 +59,7 @@ def _check(n_samples: int, n_outputs: int, **changes: Any) -> dict[str, Any]:
 
 
 def _factor(n_samples: int, can_die: bool, hidden: bool) -> dict[str, Any]:
-    return {"N_SAMPLES": n_samples, "CAN_DIE": can_die, "HIDDEN": hidden, "BLOCK": 128}
+    return {"N_SAMPLES": n_samples, "CAN_DIE": can_die, "HIDDEN": hidden, "BLOCK": 32}
 
 
 _OUTPUTS = {"STREAM": rng.STREAM_OUTPUTS, "BLOCK": 128}
@@ -75,11 +75,11 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any], int]] = {
     "gram 4 wide": (gram._gram_kernel, _gram(4, 4, WIDE=True, CHUNKED=True), 1),
     "gram 16 pairs wide": (
         gram._gram_kernel,
-        _gram(16, 4, COLUMNS=2, DIAGONAL=False, WIDE=True),
+        _gram(16, 4, DIAGONAL=False, WIDE=True),
         1,
     ),
-    "factor 2": (factor._factor_kernel, _factor(2, False, True), 4),
-    "factor 16 dying": (factor._factor_kernel, _factor(16, True, False), 4),
+    "factor 2": (factor._factor_kernel, _factor(2, False, True), 1),
+    "factor 16 dying": (factor._factor_kernel, _factor(16, True, False), 1),
     "outputs": (check._outputs_kernel, {**_OUTPUTS, "WIDE": False}, 4),
     "outputs wide": (check._outputs_kernel, {**_OUTPUTS, "WIDE": True}, 4),
     "check 2": (check._check_kernel, _check(2, 2), 4),

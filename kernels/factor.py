@@ -10,16 +10,23 @@ entry as the factor is computed:
     e = gamma l_i l_j + sum_k |L_ik| E_jk + E_ik |L_jk| + E_ik E_jk
     E_ij = (e + |L_ij| E_jj) / (L_jj - E_jj), and E_ii = e / (sqrt(p) + sqrt(p - e)) for a pivot p
 
-D, of the exact factor by the inputs' difference. Let t_k bound |q~_k - q_k|, and p_ik be the length
-of h~_i beside q~_k. Then the swing of q_k moves <h~_i, q_k> by s_ik <= t_k (p_ik + t_k |L_ik| / 2);
-what is left of h_i beyond q_0 .. q_{i-1} moves by at most U_i, and so do its length and direction:
+D, of the exact factor by the inputs' difference. With the coefficients c of h~_i on its forerunners
+(c_k = sum_j L_ij M_jk, M being the inverse of L so far; u~ is what is left of h~_i), what is left
+of h_i beyond q_0 .. q_{i-1} is
 
-    U_i = delta_i + sqrt(sum_k s_ik^2) + sum_k t_k |L_ik|
-    D_ij = delta_i + s_ij, D_ii = U_i, t_i = 2 U_i / (2 L_ii - U_i)
+    u = (1 - P)(u~ + e), |e| <= delta_i + m_i, m_i = sum_k |c_k| delta_k
 
-(This keeps what a bound of the Gram matrix's entries would lose: h_i errs as a vector, so that
-errors hardly grow from layer to layer.) The parts delta_i of a row are those of one vector of that
-length.
+where P projects onto the span of h_0 .. h_{i-1}. The sine of the angle between this span and the
+screen's is at most S_i = sum_k delta_k |column k of M|. So lengths and directions differ by
+
+    D_ii = delta_i + m_i + L_ii S_i^2, t_i = 2 U_i / (2 L_ii - U_i), U_i = delta_i + m_i + L_ii S_i
+
+and, p_ij being the length of h~_i beside q~_j, the coefficients by
+D_ij = delta_i + t_j (p_ij + t_j |L_ij| / 2).
+(This keeps what a bound of the Gram matrix's entries would lose, that h_i errs as a vector; errors
+grow little from sample to sample, and from layer to layer.) The parts delta_i of a row are those of
+one vector of that length. That M and c are computed from a factor with the error E is paid for: m_i
+grows by S_i (|E_i| + sum_k |c_k| |E_k|), and S_i by 1 / (1 - |M E|).
 
 Where a pivot is not certainly positive, the law may have found the input dependent (a zero column)
 or not. Both are allowed for: from this column on, entries of a row lie between plus and minus the
@@ -58,9 +65,12 @@ def _factor_kernel(
     length_ptr,
     delta_ptr,
     turn_ptr,
+    sums_ptr,
+    column_ptr,
     root_ptr,
     sum_error_ptr,
     root_error_ptr,
+    inverse_ptr,
     coefficient_ptr,
     next_error_ptr,
     next_limit_ptr,
@@ -83,10 +93,11 @@ def _factor_kernel(
             pre-activations of sample i, as a multiple of the norm of all normals; and the largest
             error of any one.
         unit_ptr: float64, at `slot * draw_stride`: what the activations have been multiplied by.
-        length_ptr, delta_ptr, turn_ptr: float64 `(N_SAMPLES, capacity)`, working space: l, delta
-            and t of the head of this file.
-        root_ptr, sum_error_ptr, root_error_ptr: float64 `(N_SAMPLES**2, capacity)`: get the factor
-            L, E, and E + D: entries i * N_SAMPLES + j with j <= i.
+        length_ptr, delta_ptr, turn_ptr, sums_ptr, column_ptr: float64 `(N_SAMPLES, capacity)`,
+            working space: l, delta, t of the head of this file, lengths of rows of E, squares of
+            lengths of columns of M.
+        root_ptr, sum_error_ptr, root_error_ptr, inverse_ptr: float64 `(N_SAMPLES**2, capacity)`:
+            get the factor L, E, E + D, M: entries i * N_SAMPLES + j with j <= i.
         coefficient_ptr: of the type the gram kernel reads, likewise, with HIDDEN: the factor
             divided by the longest length that an input may have.
         next_error_ptr, next_limit_ptr: float64 `(N_SAMPLES, capacity)`, next_unit_ptr: float64
@@ -94,8 +105,8 @@ def _factor_kernel(
 
     Grid: `cdiv(n, BLOCK)`, one draw a thread (BLOCK is 32 times the warps, so that a thread reads
         back from memory only what it wrote itself).
-    Bytes: about 6 N_SAMPLES**3 + 60 N_SAMPLES**2 a draw, mostly of the cache.
-    Operations: about 2 N_SAMPLES**3 + 40 N_SAMPLES**2 in float64. Random words: none.
+    Bytes: about 8 N_SAMPLES**3 + 100 N_SAMPLES**2 a draw, mostly of the cache.
+    Operations: about 3 N_SAMPLES**3 + 60 N_SAMPLES**2 in float64. Random words: none.
     """
     slot = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = slot < n
@@ -138,6 +149,7 @@ def _factor_kernel(
     poison = tl.where(good, 1.0, float("nan"))
 
     broken = slot < 0  # whether some pivot was not certain
+    skew = tl.zeros([BLOCK], tl.float64)  # |M E|^2
     for i in range(N_SAMPLES):
         row = slot + i * N_SAMPLES * capacity
         length = tl.load(length_ptr + slot + i * capacity, mask=mask, other=0.0)
@@ -145,15 +157,14 @@ def _factor_kernel(
         g = tl.load(gram_ptr + row + i * capacity, mask=mask, other=0.0).to(tl.float64)
         rest = g + constant
         rest_error = gamma * length * length
-        across = tl.zeros([BLOCK], tl.float64)  # sum s^2
-        moved = tl.zeros([BLOCK], tl.float64)  # sum t |L|
-        squares = tl.zeros([BLOCK], tl.float64)  # of errors but for delta
-        total = tl.zeros([BLOCK], tl.float64)  # of errors
-        sizes = tl.zeros([BLOCK], tl.float64)  # of coefficients
-        size_squares = tl.zeros([BLOCK], tl.float64)
+        error_squares = tl.zeros([BLOCK], tl.float64)
+        spread = tl.zeros([BLOCK], tl.float64)  # S
         for j in range(i):
             other = slot + j * N_SAMPLES * capacity
             length_j = tl.load(length_ptr + slot + j * capacity, mask=mask, other=0.0)
+            delta_j = tl.load(delta_ptr + slot + j * capacity, mask=mask, other=0.0)
+            column = tl.load(column_ptr + slot + j * capacity, mask=mask, other=0.0)
+            spread += delta_j * tl.sqrt(column)
             turn = tl.load(turn_ptr + slot + j * capacity, mask=mask, other=0.0)
             g = tl.load(gram_ptr + row + j * capacity, mask=mask, other=0.0).to(tl.float64)
             value = g + constant
@@ -168,7 +179,6 @@ def _factor_kernel(
             pivot = tl.load(root_ptr + other + j * capacity, mask=mask, other=0.0)
             pivot_error = tl.load(sum_error_ptr + other + j * capacity, mask=mask, other=0.0)
             pivot_total = tl.load(root_error_ptr + other + j * capacity, mask=mask, other=0.0)
-            zero = (pivot == 0.0) & (pivot_total == 0.0)
             sure = pivot > pivot_total
             safe = tl.where(sure, pivot, 1.0)
             value = tl.where(sure, value / safe, 0.0)
@@ -178,15 +188,42 @@ def _factor_kernel(
             least = tl.maximum(tl.abs(value) - error, 0.0)
             beside = _root(length * length - least * least)
             swing = turn * (beside + 0.5 * turn * size) * UP
-            across += swing * swing
-            moved += turn * size
             rest -= value * value
             rest_error = (rest_error + error * (2.0 * tl.abs(value) + error)) * UP
-            reach = (_root(rest + rest_error) + delta + tl.sqrt(across) + moved) * UP
-            own = tl.where(zero, 0.0, tl.where(sure, (error + swing) * UP, reach))
-            whole = (own + tl.where(sure, delta, 0.0)) * poison
+            error_squares += error * error
             tl.store(root_ptr + row + j * capacity, value, mask=mask)
             tl.store(sum_error_ptr + row + j * capacity, error, mask=mask)
+            tl.store(root_error_ptr + row + j * capacity, error + swing, mask=mask)
+        spread = spread / tl.where(skew < 0.25, 1.0 - tl.sqrt(skew), 1.0) * UP
+        moved = tl.zeros([BLOCK], tl.float64)  # m
+        inexact = tl.sqrt(error_squares)
+        for k in range(i):
+            c = tl.zeros([BLOCK], tl.float64)
+            for j in range(k, i):
+                a = tl.load(root_ptr + row + j * capacity, mask=mask, other=0.0)
+                at = slot + (j * N_SAMPLES + k) * capacity
+                c += a * tl.load(inverse_ptr + at, mask=mask, other=0.0)
+            tl.store(inverse_ptr + row + k * capacity, c, mask=mask)  # M's row, but for a factor
+            moved += tl.abs(c) * tl.load(delta_ptr + slot + k * capacity, mask=mask, other=0.0)
+            inexact += tl.abs(c) * tl.load(sums_ptr + slot + k * capacity, mask=mask, other=0.0)
+        moved = (moved + spread * inexact) * UP
+        most = _root(rest + rest_error)
+        drift = (moved + most * spread * spread) * UP
+        reach = (most + delta + moved) * UP  # no entry of this row is larger, where all is open
+        squares = tl.zeros([BLOCK], tl.float64)  # of errors but for delta
+        total = tl.zeros([BLOCK], tl.float64)  # of errors
+        sizes = tl.zeros([BLOCK], tl.float64)  # of coefficients
+        size_squares = tl.zeros([BLOCK], tl.float64)
+        for j in range(i):
+            other = slot + j * N_SAMPLES * capacity
+            pivot = tl.load(root_ptr + other + j * capacity, mask=mask, other=0.0)
+            pivot_total = tl.load(root_error_ptr + other + j * capacity, mask=mask, other=0.0)
+            value = tl.load(root_ptr + row + j * capacity, mask=mask, other=0.0)
+            own = tl.load(root_error_ptr + row + j * capacity, mask=mask, other=0.0)
+            zero = (pivot == 0.0) & (pivot_total == 0.0)
+            sure = pivot > pivot_total
+            own = tl.where(zero, 0.0, tl.where(sure, own, reach) * UP)
+            whole = (own + tl.where(sure, delta, 0.0)) * poison
             tl.store(root_error_ptr + row + j * capacity, whole, mask=mask)
             squares += own * own
             total += whole
@@ -197,23 +234,36 @@ def _factor_kernel(
                 sizes += size
                 size_squares += size * size
         value = _root(rest)
-        drift = (tl.sqrt(across) + moved) * UP
         halves = value + _root(rest - rest_error)
         error = tl.where(halves > 0.0, rest_error / tl.where(halves > 0.0, halves, 1.0), 0.0)
         error = (error + tiny * value) * UP
-        shift = drift + delta
-        sure = (rest > 2.0 * rest_error) & ~broken
+        shift = (moved + delta + most * spread) * UP
+        sure = (rest > 2.0 * rest_error) & ~broken & (skew < 0.25) & (spread < 0.5)
         sure = sure & (value > 2.0 * (error + shift) + INDEPENDENT * length)
         zero = (length == 0.0) & (delta == 0.0)
-        reach = tl.maximum(value, _root(rest + rest_error) + shift)
-        own = tl.where(zero, 0.0, tl.where(sure, error + drift, reach) * UP)
+        own = tl.where(sure, error + drift, tl.maximum(value, reach)) * UP
+        own = tl.where(zero, 0.0, own)
         whole = (own + tl.where(sure, delta, 0.0)) * poison
         broken = broken | (~sure & ~zero)
         turn = 2.0 * shift / tl.where(sure, 2.0 * (value - error) - shift, 1.0) * UP
+        error_sum = tl.sqrt(error_squares + error * error)
         tl.store(turn_ptr + slot + i * capacity, tl.where(sure, turn, 0.0), mask=mask)
+        tl.store(sums_ptr + slot + i * capacity, error_sum, mask=mask)
         tl.store(root_ptr + row + i * capacity, value, mask=mask)
         tl.store(sum_error_ptr + row + i * capacity, error, mask=mask)
         tl.store(root_error_ptr + row + i * capacity, whole, mask=mask)
+        over = tl.where(sure, 1.0 / tl.where(sure, value, 1.0), 0.0)
+        product = over * error_sum
+        for k in range(i):
+            at = slot + k * capacity
+            entry = -over * tl.load(inverse_ptr + row + k * capacity, mask=mask, other=0.0)
+            tl.store(inverse_ptr + row + k * capacity, entry, mask=mask)
+            product += tl.abs(entry) * tl.load(sums_ptr + at, mask=mask, other=0.0)
+            column = tl.load(column_ptr + at, mask=mask, other=0.0)
+            tl.store(column_ptr + at, column + entry * entry, mask=mask)
+        tl.store(inverse_ptr + row + i * capacity, over, mask=mask)
+        tl.store(column_ptr + slot + i * capacity, over * over, mask=mask)
+        skew += product * product * UP
         if HIDDEN:
             c = (value / longest).to(coefficient_ptr.dtype.element_ty)
             tl.store(coefficient_ptr + row + i * capacity, c, mask=mask)

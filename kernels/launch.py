@@ -108,12 +108,14 @@ def factor(
     _expect_coefficients(coefficients, work, n)
     _expect_room(work, n, work.gram.device)
     own = work.own
-    _run(_factor._factor_kernel, work.gram, (-(-n // BLOCK),))(
+    # One warp a program: with more, registers get scarce.
+    _run(_factor._factor_kernel, work.gram, (-(-n // plan.WARP),))(
         parameters, work.gram, work.square, work.top, coefficients.error, coefficients.limit,
         *coefficients.strides, coefficients.unit, work.length, work.delta, work.turn,
-        work.root, work.sum_error, work.root_error, own.values, own.error, own.limit, own.unit,
+        work.sums, work.column, work.root, work.sum_error, work.root_error, work.inverse,
+        own.values, own.error, own.limit, own.unit,
         n, work.capacity,
-        N_SAMPLES=s, CAN_DIE=can_die, HIDDEN=hidden, BLOCK=BLOCK, num_warps=WARPS, **OPTIONS,
+        N_SAMPLES=s, CAN_DIE=can_die, HIDDEN=hidden, BLOCK=plan.WARP, num_warps=1, **OPTIONS,
     )  # fmt: skip
 
 

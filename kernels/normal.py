@@ -3,7 +3,7 @@
 With x = 1 - 2t (t the tail probability that the word names), the normal is x P(w), where w =
 -log(4 t (1 - t)): one polynomial for w < 5, another in sqrt(w) beyond. Both are evaluated and one
 is chosen: lanes of a GPU do not branch apart. The polynomials are those of the compiled CPU engine
-(`biasgpu.engines.cpu.gaussian`), and so is the bound, which tests check against `biasgpu.normal`.
+(`biasgpu.engines.cpu.gaussian`); tests check the bound against `biasgpu.normal`.
 
 In float64 it is the law's formula; fused products make it differ in the last bits (`EPSILON_WIDE`).
 
@@ -17,7 +17,9 @@ import triton.language as tl
 
 from biasgpu import normal as law
 
-EPSILON = 2.0**-21  # relative, against the law; fused or not, with an approximate square root
+# Relative, against the law. Over all words it is 0.95 * 2**-21 with rounded products and an exact
+# root; fused products err less, the approximate root of a GPU by 2**-23 more.
+EPSILON = 1.25 * 2.0**-21
 EPSILON_WIDE = 2.0**-46
 
 LN2 = tl.constexpr(0.6931471805599453)

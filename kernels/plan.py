@@ -9,7 +9,6 @@ from biasgpu.deferred.plan import GROUP, LANES, Layer
 MAX_ROWS = 8  # samples whose products with each other one warp's registers hold, in float32
 MAX_ROWS_WIDE = 4  # in float64
 FIRST_STAGE = 2  # samples; most draws fail within two
-STAGE_GROWTH = 2
 UNIT_ROUNDOFF = {False: 2.0**-24, True: 2.0**-53}  # float32; wide: float64
 WARP = 32
 TREE = 8  # roundings of a sum over the lanes of a tile, at most
@@ -83,11 +82,14 @@ def tiles(layer: Layer) -> Tiles:
 
 
 def stages(n_train: int) -> list[int]:
-    """Samples of each stage: 2, 4, 8, ... and all of them."""
+    """Samples of each stage: 2, 4, 8, then half as many again, and all of them.
+
+    Up to `MAX_ROWS` a stage costs in proportion to its samples, later to a higher power of them.
+    """
     ends, end = [], min(FIRST_STAGE, n_train)
     while end < n_train:
         ends.append(end)
-        end *= STAGE_GROWTH
+        end += end if end < MAX_ROWS else end // 2
     return [*ends, n_train]
 
 
@@ -99,7 +101,7 @@ def rows(n_samples: int, wide: bool) -> int:
 
 def columns(n_samples: int, wide: bool) -> int:
     """Samples of the block that one of `rows` is paired with: fewer, for want of registers."""
-    return max(1, rows(n_samples, wide) // 2)
+    return rows(n_samples, wide) if wide else max(1, rows(n_samples, wide) // 2)
 
 
 def n_pairs(n_samples: int, wide: bool) -> int:
@@ -116,7 +118,7 @@ def n_blocks(n_samples: int, wide: bool) -> int:
 def bytes_per_draw(n_samples: int, n_outputs: int, wide: bool) -> int:
     """Working space of a draw in a stage: see `launch.Workspace`."""
     size, s = 8 if wide else 4, n_samples
-    return (24 + 2 * size) * s * s + (40 + size) * s + size + 8 + size * s * n_outputs
+    return (32 + 2 * size) * s * s + (56 + size) * s + size + 8 + size * s * n_outputs
 
 
 def max_capacity(n_samples: int, n_outputs: int) -> int:

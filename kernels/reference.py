@@ -143,14 +143,19 @@ def factor(
     poison = np.where(good, 1.0, np.nan)
     r, e = np.zeros((n, s, s)), np.zeros((n, s, s))  # the factor; its error by rounded sums
     total = np.zeros((n, s, s))  # and by the activations' as well
+    inverse = np.zeros((n, s, s))
     turn = np.zeros((n, s))  # of a direction against the law's
+    sums = np.zeros((n, s))  # norm of a row of e
+    columns = np.zeros((n, s))  # squares of the inverse's columns
+    skew = np.zeros(n)  # square of what e makes of the inverse
     broken = np.zeros(n, dtype=bool)
     squares, largest = np.zeros((n, s)), np.zeros((n, s))
     for i in range(s):
         l_i, d_i = length[:, i], delta[:, i]
         rest = g[:, i, i].copy()
         rest_error = gamma * l_i * l_i
-        moved, across = np.zeros(n), np.zeros(n)
+        spread = (delta * np.sqrt(columns)).sum(axis=1)
+        spread = spread / np.where(skew < 0.25, 1 - np.sqrt(np.fmin(skew, 0.25)), 1.0) * UP
         for j in range(i):
             before_i, before_j = (slice(None), i, slice(j)), (slice(None), j, slice(j))
             value = g[:, i, j] - (r[before_i] * r[before_j]).sum(axis=1)
@@ -167,31 +172,36 @@ def factor(
             size = np.abs(value) + err
             beside = np.sqrt(np.fmax(l_i * l_i - np.fmax(np.abs(value) - err, 0) ** 2, 0))
             swing = turn[:, j] * (beside + 0.5 * turn[:, j] * size) * UP
-            across = across + swing * swing
-            moved = moved + turn[:, j] * size
             rest = rest - value * value
             rest_error = (rest_error + err * (2 * np.abs(value) + err)) * UP
-            reach = np.sqrt(np.fmax(rest + rest_error, 0)) + d_i + np.sqrt(across) + moved
-            own = np.where(zero, 0.0, np.where(sure, err + swing, reach) * UP)
             r[:, i, j], e[:, i, j] = value, err
-            total[:, i, j] = (own + np.where(zero, 0.0, np.where(sure, d_i, 0.0))) * poison
+            total[:, i, j] = np.where(zero | ~sure, 0.0, err + swing)
+            sums[:, i] += err * err
+        c = np.abs(np.einsum("nj,njk->nk", r[:, i, :i], inverse[:, :i, :i]))
+        inexact = (c * sums[:, :i]).sum(axis=1) + np.sqrt(sums[:, i])
+        moved = ((c * delta[:, :i]).sum(axis=1) + spread * inexact) * UP
+        top_length = np.sqrt(np.fmax(rest + rest_error, 0))
+        drift = (moved + top_length * spread * spread) * UP
+        reach = (top_length + d_i + moved) * UP
+        for j in range(i):
+            zero = (r[:, j, j] == 0) & (total[:, j, j] == 0)
+            sure = r[:, j, j] > total[:, j, j]
+            own = np.where(zero, 0.0, np.where(sure, total[:, i, j], reach) * UP)
+            total[:, i, j] = (own + np.where(sure, d_i, 0.0)) * poison
             squares[:, i] += own * own
             largest[:, i] += total[:, i, j]
         value = np.sqrt(np.fmax(rest, 0))
-        drift = (np.sqrt(across) + moved) * UP
         low = np.sqrt(np.fmax(rest - rest_error, 0))
         halves = value + low
         err = np.where(halves > 0, rest_error / np.where(halves > 0, halves, 1.0), 0.0)
         err = (err + tiny * value) * UP
-        sure = (
-            (rest > 2 * rest_error) & (value > 2 * (err + drift + d_i) + 2.0**-34 * l_i) & ~broken
-        )
-        reach = np.sqrt(np.fmax(rest + rest_error, 0)) + drift + d_i
+        shift = (moved + d_i + top_length * spread) * UP
+        sure = (rest > 2 * rest_error) & (value > 2 * (err + shift) + 2.0**-34 * l_i) & ~broken
+        sure &= (skew < 0.25) & (spread < 0.5)
         own = np.where(sure, err + drift, np.fmax(value, reach)) * UP
         zero = (l_i == 0) & (d_i == 0)
         own = np.where(zero, 0.0, own)
         broken |= ~sure & ~zero
-        shift = drift + d_i
         turn[:, i] = (
             np.where(sure, 2 * shift / np.where(sure, 2 * (value - err) - shift, 1), 0) * UP
         )
@@ -199,6 +209,12 @@ def factor(
         total[:, i, i] = (own + np.where(sure, d_i, 0)) * poison
         squares[:, i] += own * own
         largest[:, i] += total[:, i, i]
+        sums[:, i] = np.sqrt(sums[:, i] + err * err)
+        over = np.where(sure, 1.0 / np.where(sure, value, 1.0), 0.0)
+        row = -over[:, None] * np.einsum("nj,njk->nk", r[:, i, :i], inverse[:, :i, :i])
+        inverse[:, i, :i], inverse[:, i, i] = row, over
+        columns += inverse[:, i] ** 2
+        skew += (np.abs(inverse[:, i]) * sums).sum(axis=1) ** 2
     scale = longest[:, None]
     c = (r / scale[..., None]).astype(np.float32)
     size = np.abs(c.astype(np.float64))

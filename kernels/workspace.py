@@ -51,9 +51,12 @@ class Workspace:
     length: Tensor
     delta: Tensor
     turn: Tensor
+    sums: Tensor
+    column: Tensor
     root: Tensor
     sum_error: Tensor
     root_error: Tensor
+    inverse: Tensor
     normals: Tensor
 
     @classmethod
@@ -83,8 +86,11 @@ class Workspace:
             length=empty(s, double),
             delta=empty(s, double),
             turn=empty(s, double),
+            sums=empty(s, double),
+            column=empty(s, double),
             root=empty(s * s, double),
             sum_error=empty(s * s, double),
             root_error=empty(s * s, double),
+            inverse=empty(s * s, double),
             normals=empty(s * n_outputs, kind),
         )

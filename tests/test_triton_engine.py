@@ -139,9 +139,13 @@ def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None
 def test_float64_decides_what_float32_leaves_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """With float32's bounds made wide, all is left to the second try; without it, to the law."""
     case = CASES["linear"]
-    monkeypatch.setattr(triton_inputs, "EPSILON", 0.5)
+    monkeypatch.setattr(triton_inputs, "EPSILON", 0.7)
     engine, law = case.engine(), case.law()
     assert engine.screen(0, case.n_draws).tolist() == law.tolist()
+    # Having seen that, the engine goes to float64 at once: for all later stages of such draws.
+    assert engine._hopeless
+    assert engine.screen(0, case.n_draws).tolist() == law.tolist()
+    engine._hopeless.clear()
     tried = engine._try
 
     def once(*args: Any) -> None:

@@ -56,8 +56,8 @@ def test_stages() -> None:
     assert plan.stages(1) == [1]
     assert plan.stages(2) == [2]
     assert plan.stages(3) == [2, 3]
-    assert plan.stages(16) == [2, 4, 8, 16]
-    assert plan.stages(40) == [2, 4, 8, 16, 32, 40]
+    assert plan.stages(16) == [2, 4, 8, 12, 16]
+    assert plan.stages(40) == [2, 4, 8, 12, 18, 27, 40]
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -77,7 +77,7 @@ def test_blocks_and_pairs_cover_the_triangle_once(n: int, wide: bool) -> None:
 
 
 def test_sizes() -> None:
-    assert plan.bytes_per_draw(2, 2, False) == 4 * 32 + 2 * 44 + 12 + 16
+    assert plan.bytes_per_draw(2, 2, False) == 4 * 40 + 2 * 60 + 12 + 16
     for n_samples, n_outputs in ((1, 1), (2, 12), (100, 2)):
         most = plan.max_capacity(n_samples, n_outputs)
         entries = n_samples * max(n_samples, n_outputs)

@@ -27,6 +27,8 @@ from biasgpu.kernels.workspace import Workspace
 MAX_CALL = 1 << 23  # draws whose prefixes lie on the device at a time
 MAX_BATCH = 1 << 20
 MEMORY_SHARE = 0.5  # of what is free
+HOPELESS_SHARE = 0.7  # of a stage's draws unsure in float32: the first try is not worth its while
+HOPELESS_DRAWS = 64  # that tell
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class TritonDeferredEngine(Engine):
         self._stages = plan.stages(len(y_train))
         self._memory = memory_bytes
         self._batch = MAX_BATCH
+        self._hopeless: set[int] = set()  # stages that are tried in float64 at once
         self._note = ""
         self._n_outputs = ensemble.n_outputs
         arranged = ensemble.n_arrangements > 1
@@ -148,12 +151,14 @@ class TritonDeferredEngine(Engine):
         """
         n, last = places.numel(), n_samples == len(self.y_train)
         going = self._list(0 if last else n)
-        for wide in (False, True):
-            unsure = self._list(0 if wide else places.numel())
-            self._try(name, places, n_samples, wide, prefix, going, unsure)
+        if n_samples not in self._hopeless:
+            unsure = self._list(n)
+            self._try(name, places, n_samples, False, prefix, going, unsure)
             places = unsure.values[: unsure.length()]
-            if not places.numel():
-                break
+            if n >= HOPELESS_DRAWS and places.numel() > HOPELESS_SHARE * n:
+                self._hopeless.add(n_samples)
+        if places.numel():
+            self._try(name, places, n_samples, True, prefix, going, self._list(0))
         return going.values[: going.length()]
 
     def _try(
