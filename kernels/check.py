@@ -22,7 +22,8 @@ UP = tl.constexpr(1.0 + 2.0**-20)
 BORDERLINE = tl.constexpr(-1)  # 0xFFFF as a signed number
 
 
-@triton.jit
+# One compiled kernel for all values: none of them is worth another.
+@triton.jit(do_not_specialize=["n", "capacity", "n_words"])
 def _outputs_kernel(
     name_ptr,
     draws_ptr,
@@ -66,7 +67,7 @@ def _outputs_kernel(
     tl.store(to + 3 * capacity, z3, mask=mask & (first + 3 < n_words))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["entry_stride", "draw_stride", "n", "capacity", "units_at_first"])
 def _check_kernel(
     draws_ptr,
     labels_ptr,

@@ -51,7 +51,8 @@ def _root(x):
     return tl.sqrt(tl.maximum(x, 0.0))
 
 
-@triton.jit
+# One compiled kernel for all values: none of them is worth another.
+@triton.jit(do_not_specialize=["entry_stride", "draw_stride", "n", "capacity"])
 def _factor_kernel(
     parameters_ptr,
     gram_ptr,

@@ -42,7 +42,20 @@ def _largest(top, y, RECTIFIED: tl.constexpr):
     return tl.maximum(top, y if RECTIFIED else tl.abs(y))
 
 
-@triton.jit
+# One compiled kernel for all values: none of them is worth another.
+@triton.jit(
+    do_not_specialize=[
+        "entry_stride",
+        "draw_stride",
+        "capacity",
+        "units",
+        "offset",
+        "direction_blocks",
+        "first_block",
+        "n_chunks",
+        "n_tiles",
+    ]
+)
 def _gram_kernel(
     name_ptr,
     draws_ptr,

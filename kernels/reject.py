@@ -42,7 +42,8 @@ def _compare(a, b):
     return tl.where(difference > GAP, 1, tl.where(difference < -GAP, -1, 0))
 
 
-@triton.jit
+# One compiled kernel for all values: none of them is worth another.
+@triton.jit(do_not_specialize=["n"])
 def _reject_kernel(
     name_ptr,
     layers_ptr,

@@ -59,7 +59,7 @@ def test_every_kernel_compiles_without_spills_for_sm_90() -> None:
 @pytest.mark.slow
 def test_kernels_compile_for_other_gpus() -> None:
     targets = ("sm_80", "sm_100", "sm_120", "gfx942")
-    names = ["gram 2", "gram 4 wide", "factor 2", "check 2"]
+    names = ["gram 2 wide", "factor 2"]
     found = compiled(dict.fromkeys(targets, names))
     assert len(found) == len(targets) * len(names)
     for row in found.values():

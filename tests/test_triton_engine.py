@@ -32,7 +32,7 @@ CASES = {
     "three classes": DeferredCase(
         mlp(33, 1, bias="prior"), n_classes=3, n_train=6, n_draws=3, first_draw=2**62 + 6, seed=5
     ),
-    "biases": DeferredCase(mlp(18, 2, bias="prior"), n_train=4, n_draws=5, seed=2**64 - 1),
+    "biases": DeferredCase(mlp(18, 2, bias="prior"), n_train=4, n_draws=4, seed=2**64 - 1),
     "not rectified": DeferredCase(
         Architecture("odd", ODD), (9,), n_classes=4, n_train=3, n_draws=3, first_draw=2**50
     ),
@@ -46,14 +46,14 @@ CASES = {
     "many samples": DeferredCase(
         mlp(16, 1), (20,), n_train=11, n_draws=2, seed=2**63, first_draw=622
     ),
-    "deep": DeferredCase(mlp(20, 4), (8,), n_train=4, n_draws=2, seed=2**33, first_draw=4),
+    "deep": DeferredCase(mlp(20, 4), (8,), n_train=4, n_draws=1, seed=2**33, first_draw=4),
     "infinite": DeferredCase(mlp("inf", 2), n_train=8, n_draws=400, first_draw=2**63, seed=9),
     "infinite, three classes": DeferredCase(
         mlp("inf", 1, bias="prior"), n_classes=3, n_train=7, n_draws=300, seed=2**50
     ),
     "linear": DeferredCase(mlp(4, 0), n_train=7, n_draws=300),
     "large": DeferredCase(mlp(8, 1), n_train=4, n_draws=5, kind="large", prior="normal:1e9"),
-    "vast": DeferredCase(mlp(4, 8), n_train=2, n_draws=1, kind="large", prior="normal:1e12"),
+    "vast": DeferredCase(mlp(4, 7), n_train=1, n_draws=1, kind="large", prior="normal:1e12"),
 }
 # Draws that may be left to the law; elsewhere float64 decides them all.
 BORDERLINE_SHARE = {"one twice": 0.6, "more samples than units": 0.1, "vast": 1.0}

@@ -75,7 +75,7 @@ def test_gram(layer: str, n_samples: int, wide: bool) -> None:
 
 
 def test_gram_of_pairs_of_blocks() -> None:
-    check_gram(LAYERS["few, not rectified"], 13, False, direction_blocks=16)
+    check_gram(LAYERS["few, not rectified"], 9, False, direction_blocks=16)
 
 
 def test_gram_of_chunks() -> None:
