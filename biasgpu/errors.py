@@ -88,5 +88,5 @@ def needs_extra(package: str, purpose: str) -> ResourceError:
     return ResourceError(
         f"{purpose} needs {package}, which is not installed.",
         why=f"{package} is large, so biasgpu installs it only on request.",
-        fix=f"pip install 'biasgpu[{package}]'",
+        fix=f"pip install 'biasgpu[{'gpu' if package == 'triton' else package}]'",
     )

@@ -154,7 +154,7 @@ engine_options = _all(
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="auto, cpu, torch or reference; all find the same fits.",
+        help="auto, cpu, torch, triton or reference; all find the same fits.",
     ),
     click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1.  [default: cpu]"),
     click.option(

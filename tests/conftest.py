@@ -7,7 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from biasgpu import engines
+
 REQUIRE_GPU = os.environ.get("BIASGPU_REQUIRE_GPU") == "1"
+# Before any kernel is imported: without a GPU, kernels are tested in Triton's interpreter.
+if not any(map(os.path.exists, engines.GPU_FILES)) and not REQUIRE_GPU:
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import biasgpu
 
 ROOT = Path(__file__).parent.parent
 TOPS = {"biasgpu": "biasgpu", "cli": "biasgpu.cli", "kernels": "biasgpu.kernels"}
-HEAVY = ("torch", "numba", "scipy", "h5py", "matplotlib", "pandas")
+HEAVY = ("torch", "triton", "numba", "scipy", "h5py", "matplotlib", "pandas")
 
 
 def run_python(code: str) -> str:

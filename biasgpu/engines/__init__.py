@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,17 +13,35 @@ from biasgpu.engines.base import BORDERLINE, MAX_TRAIN, Engine, Prefixes
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError, needs_extra, unknown
 
-NAMES = ("reference", "torch", "cpu")
+NAMES = ("reference", "torch", "cpu", "triton")
 AUTO = "auto"
-PACKAGE = {"reference": "numpy", "torch": "torch", "cpu": "numba"}  # what each one computes with
+# What each one computes with.
+PACKAGE = {"reference": "numpy", "torch": "torch", "cpu": "numba", "triton": "triton"}
+GPU_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of drivers
 
 
 def available() -> dict[str, str | None]:
     """For each engine None if it can be made here, else why not. Imports none of them."""
-    return {
+    reasons = {
         name: None if find_spec(package) else f"{package} is not installed"
         for name, package in PACKAGE.items()
     }
+    reasons["triton"] = reasons["triton"] or reasons["torch"] or _no_gpu()
+    return reasons
+
+
+def _no_gpu() -> str | None:
+    """Why there is certainly no GPU, or None: there may be one. Quick, without PyTorch."""
+    return None if any(map(os.path.exists, GPU_FILES)) else "there is no GPU driver"
+
+
+def _has_gpu() -> bool:
+    """Whether the triton engine can compute here; imports PyTorch where that is likely."""
+    if available()["triton"]:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def make(
@@ -37,8 +56,10 @@ def make(
     """An engine for one ensemble and training set.
 
     Args:
-        name: "reference", "torch", "cpu", or "auto": "torch" for a device that is not the CPU, else
-            the first of "cpu", "torch", "reference" that is installed and takes the ensemble.
+        name: "reference", "torch", "cpu", "triton", or "auto": "torch" for a device that is not the
+            CPU, else the first of "cpu", "torch", "reference" that is installed and takes the
+            ensemble. Under method "deferred", "triton" takes the place of "torch", and comes first
+            where there is a GPU, unless the device is the CPU.
         ensemble: which networks.
         x_train: float32 `(n_train, *shape)`.
         y_train: int64 `(n_train,)`.
@@ -67,6 +88,11 @@ def make(
     x_train = np.ascontiguousarray(x_train, dtype=np.float32)
     y_train = np.ascontiguousarray(y_train, dtype=np.int64)
     on_cpu = device in (None, "cpu")
+    deferred = isinstance(ensemble, DeferredEnsemble)
+    if name == AUTO and deferred and (not on_cpu or (device is None and _triton_takes(ensemble))):
+        name = "triton"
+    if name == "triton":
+        return _triton(ensemble, x_train, y_train, device)
     if name == AUTO:
         name = _choose(ensemble) if on_cpu else "torch"
         # Nobody asked for a GPU: PyTorch stands in for the compiled engine here.
@@ -77,7 +103,7 @@ def make(
             why="only the torch engine uses other devices.",
             fix="engine='torch' (--engine torch).",
         )
-    if isinstance(ensemble, DeferredEnsemble):
+    if deferred:
         return _deferred(name, ensemble, x_train, y_train, threads)
     if name == "reference":
         from biasgpu.engines.reference import ReferenceEngine
@@ -100,6 +126,35 @@ def make(
             fix="engine='torch' (--engine torch), or engine='auto'.",
         )
     return CpuEngine(ensemble, x_train, y_train, threads=threads)
+
+
+def _triton_takes(ensemble: DeferredEnsemble) -> bool:
+    if not (ensemble.plan.shared and _has_gpu()):
+        return False
+    from biasgpu.engines.triton_engine import unsupported
+
+    return unsupported(ensemble) is None
+
+
+def _triton(
+    ensemble: Ensemble,
+    x_train: npt.NDArray[np.float32],
+    y_train: npt.NDArray[np.int64],
+    device: str | None,
+) -> Engine:
+    """The triton engine."""
+    if not isinstance(ensemble, DeferredEnsemble):
+        raise UsageError(
+            "the triton engine takes method 'deferred' so far.",
+            why="its kernels draw what a network does to its inputs, not every weight.",
+            fix="engine='auto' (--engine auto), or method='deferred' (--method deferred).",
+        )
+    for package in ("torch", "triton"):
+        if find_spec(package) is None:
+            raise needs_extra(package, "the triton engine")
+    from biasgpu.engines.triton_engine import TritonDeferredEngine
+
+    return TritonDeferredEngine(ensemble, x_train, y_train, device=device)
 
 
 def _deferred(

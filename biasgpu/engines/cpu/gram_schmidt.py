@@ -16,7 +16,7 @@ from biasgpu.engines.cpu.digest import compiled, source_digest
 from biasgpu.engines.cpu.rows import combine, dots, length_of
 
 
-@njit
+@njit(inline="always")
 def _append(
     x: Any, begin: int, i: int, length: int, size: float, limit: float, r: Any, width: int,
     factors: Any, sums: Any,

@@ -152,7 +152,7 @@ def _row(dots: int, i: int, space: int, n: int, bias: int, apart: float, gram_er
     return factor_row(dots, i, space, n, gram_error)
 
 
-@njit
+@njit(inline="always")
 def reveal(
     layers: Any, scales: Any, shared: Any, features: Any, labels: Any, blocks: int, stride: int,
     masks: Any, seed: Any, draws: Any, live: Any, count: int, prefixes: Any, g: Any, h: Any,

@@ -208,7 +208,7 @@ def _chunks_f32(
     return begin, made
 
 
-@overload(_full_chunks, strict=False)
+@overload(_full_chunks, inline="always", strict=False)
 def _full_chunks_of(
     g: Any, h: Any, base: int, stride: int, begin: int, end: int, rectified: bool, i: int, a: Any,
     a_at: int, sums: Any, made: int, draw: Any, block: Any, k0: Any, k1: Any,
@@ -226,7 +226,7 @@ def _full_chunks_of(
 
 
 # Inlined, for numba counts references to arrays at every call: a tenth of a microsecond.
-@njit(forceinline=True)
+@njit(inline="always")
 def layer_pass(
     g: Any, h: Any, base: int, stride: int, offset: int, units: int, rectified: bool, masks: Any,
     mask: int, i: int, a: Any, a_at: int, sums: Any, made: int, draw: Any, block: Any, k0: Any,
