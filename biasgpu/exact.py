@@ -114,7 +114,7 @@ def _compiled(
     result: npt.NDArray[np.float64],
     threads: int | None,
 ) -> None:
-    from biasgpu.engines.cpu.engine import default_threads
+    from biasgpu.engines.cpu.chunked import default_threads
     from biasgpu.engines.cpu.vectors import LANES_F64
     from biasgpu.engines.cpu.workers import Workers
     from biasgpu.engines.cpu.workspace import Workspace

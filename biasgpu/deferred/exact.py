@@ -49,7 +49,7 @@ def logits(
     Returns:
         float64 `(n, samples, outputs)`; the bits of `DeferredEnsemble.logits` for each draw.
     """
-    from biasgpu.engines.cpu.engine import default_threads
+    from biasgpu.engines.cpu.chunked import default_threads
 
     rows = ensemble.rows_of(x)
     if rows is None:

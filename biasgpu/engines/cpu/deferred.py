@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,7 +11,8 @@ import numpy.typing as npt
 
 from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.deferred.plan import GROUP, LANES
-from biasgpu.engines.base import BORDERLINE, Engine, Prefixes
+from biasgpu.engines.base import BORDERLINE, Prefixes
+from biasgpu.engines.cpu.chunked import ChunkedEngine
 from biasgpu.engines.cpu.deferred_screen import (
     compiled_front_screen,
     compiled_front_settle,
@@ -20,12 +20,11 @@ from biasgpu.engines.cpu.deferred_screen import (
     compiled_settle,
 )
 from biasgpu.engines.cpu.digest import is_compiled, note_compiled
-from biasgpu.engines.cpu.engine import default_threads, stage_ends
+from biasgpu.engines.cpu.engine import stage_ends
 from biasgpu.engines.cpu.factor import space_size
 from biasgpu.engines.cpu.program import Program, lower_steps
 from biasgpu.engines.cpu.units import CHUNK, N_COLUMNS, UNITS
 from biasgpu.engines.cpu.vectors import LANES_F32
-from biasgpu.engines.cpu.workers import Workers
 from biasgpu.engines.cpu.workspace import STOP, Workspace, aligned
 from biasgpu.layout import n_products, n_words
 
@@ -53,7 +52,7 @@ class Space:
     exact_front: tuple[Any, ...] = ()
 
 
-class DeferredCpuEngine(Engine):
+class DeferredCpuEngine(ChunkedEngine[Space]):
     """Screens on the CPU. See `Engine`.
 
     Args:
@@ -72,8 +71,7 @@ class DeferredCpuEngine(Engine):
         *,
         threads: int | None = None,
     ) -> None:
-        super().__init__(ensemble, x_train, y_train)
-        self.threads = threads or default_threads()
+        super().__init__(ensemble, x_train, y_train, threads)
         plan, n = ensemble.plan, len(y_train)
         self._plan = plan
         self._layers = np.zeros((len(plan.layers), N_COLUMNS), dtype=np.int64)
@@ -112,11 +110,6 @@ class DeferredCpuEngine(Engine):
         self._settle = compiled_settle() if dense else compiled_front_settle()
         self._settling: threading.Thread | None = None  # compiles what float64 needs
         self._open()
-
-    def _open(self) -> None:
-        """Threads, and the memory each works in. A forked child inherits no working threads."""
-        self._process = os.getpid()
-        self._workers: Workers[Space] = Workers(self.threads, self._space, "biasgpu-screen")
 
     @property
     def _by_signs(self) -> bool:
@@ -210,30 +203,6 @@ class DeferredCpuEngine(Engine):
         draws = int(CHUNK_NORMALS / work)
         return min(max(draws // LANES_F32, 1) * LANES_F32, MAX_CHUNK)
 
-    @property
-    def granularity(self) -> int:
-        """See `Engine.granularity`: a chunk for each thread."""
-        return self.chunk * self.threads
-
-    @property
-    def minimum(self) -> int:
-        """See `Engine.minimum`: a tile for each thread."""
-        return LANES_F32 * self.threads
-
-    def screen(self, first_draw: int, n_draws: int) -> Prefixes:
-        """See `Engine.screen`."""
-        if self._process != os.getpid():
-            self._open()
-        prefixes = np.empty(n_draws, dtype=np.uint16)
-        share = -(-n_draws // (self.threads * LANES_F32)) * LANES_F32
-        chunk = min(self.chunk, max(LANES_F32, share))
-
-        def one(space: Space, start: int) -> None:
-            self._screen_chunk(space, first_draw + start, prefixes[start : start + chunk])
-
-        self._workers.run(one, range(0, n_draws, chunk))
-        return prefixes
-
     def _screen_chunk(self, space: Space, first_draw: int, prefixes: Prefixes) -> None:
         first = np.uint64(first_draw)
         plan = (*self._common, first, prefixes, space.names)
@@ -266,7 +235,6 @@ class DeferredCpuEngine(Engine):
         )  # fmt: skip
 
     def close(self) -> None:
-        """See `Engine.close`."""
-        self._workers.close()
+        super().close()
         if self._settling is not None:
             self._settling.join()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from biasgpu.engines.base import MAX_TRAIN, Engine, Prefixes
+from biasgpu.engines.base import MAX_TRAIN, Prefixes
+from biasgpu.engines.cpu.chunked import ChunkedEngine
 from biasgpu.engines.cpu.digest import is_compiled, note_compiled
 from biasgpu.engines.cpu.program import lower, unsupported
 from biasgpu.engines.cpu.screen import compiled_screen
 from biasgpu.engines.cpu.vectors import LANES_F32
-from biasgpu.engines.cpu.workers import Workers
 from biasgpu.engines.cpu.workspace import Workspace
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError
@@ -43,12 +42,7 @@ def stage_ends(
     return np.array([*ends, n_train], dtype=np.int64)
 
 
-def default_threads() -> int:
-    """The cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class CpuEngine(Engine):
+class CpuEngine(ChunkedEngine[Workspace]):
     """Screens on the CPU. See `Engine`.
 
     Args:
@@ -70,7 +64,7 @@ class CpuEngine(Engine):
         threads: int | None = None,
         stages: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        super().__init__(ensemble, x_train, y_train)
+        super().__init__(ensemble, x_train, y_train, threads)
         reason = unsupported(ensemble)
         if reason:
             raise UsageError(
@@ -90,7 +84,6 @@ class CpuEngine(Engine):
                 why="a prefix is kept in 16 bits.",
                 fix="use fewer training samples (n_train, --n-train).",
             )
-        self.threads = threads or default_threads()
         self.program = lower(ensemble)
         # Measured: making a word costs as much as some 9 multiplications in a lane, and the shorter
         # plan makes words for a fifth fewer networks but multiplies for two samples more.
@@ -110,15 +103,9 @@ class CpuEngine(Engine):
         self._screen = compiled_screen()
         self._open()
 
-    def _open(self) -> None:
-        """Threads, and the memory each works in. A forked child inherits no working threads."""
-        self._process = os.getpid()
+    def _space(self) -> Workspace:
         widest = int(np.diff(self.stages, prepend=0).max())
-
-        def make_space() -> Workspace:
-            return Workspace.make(self.program, widest, np.float32)
-
-        self._workers = Workers(self.threads, make_space, "biasgpu-screen")
+        return Workspace.make(self.program, widest, np.float32)
 
     @classmethod
     def supports(cls, ensemble: Ensemble) -> str | None:
@@ -147,30 +134,6 @@ class CpuEngine(Engine):
         draws = int(2e7 / work)
         return min(max(draws, 16), MAX_CHUNK // LANES_F32) * LANES_F32
 
-    @property
-    def granularity(self) -> int:
-        """See `Engine.granularity`: a chunk for each thread."""
-        return self.chunk * self.threads
-
-    @property
-    def minimum(self) -> int:
-        """See `Engine.minimum`: all lanes of every thread."""
-        return LANES_F32 * self.threads
-
-    def screen(self, first_draw: int, n_draws: int) -> Prefixes:
-        """See `Engine.screen`."""
-        if self._process != os.getpid():
-            self._open()
-        prefixes = np.empty(n_draws, dtype=np.uint16)
-        share = -(-n_draws // (self.threads * LANES_F32)) * LANES_F32
-        chunk = min(self.chunk, max(LANES_F32, share))
-
-        def one(space: Workspace, start: int) -> None:
-            self._screen_chunk(space, first_draw + start, prefixes[start : start + chunk])
-
-        self._workers.run(one, range(0, n_draws, chunk))
-        return prefixes
-
     def _screen_chunk(self, space: Workspace, first_draw: int, prefixes: Prefixes) -> None:
         ensemble, program = self.ensemble, self.program
         # One logit under a prior that is not symmetric: its sign is what it is.
@@ -182,7 +145,3 @@ class CpuEngine(Engine):
             np.empty(len(prefixes), np.int64), np.empty(len(prefixes), np.uint64),
             *space.buffers,
         )  # fmt: skip
-
-    def close(self) -> None:
-        """See `Engine.close`."""
-        self._workers.close()
