@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from biasgpu.cli.sampling_progress import SamplingProgress
     from biasgpu.run import Run
 
-DEFAULT_FITS = 1000
+DEFAULT_FITS = 3000
 DEFAULT_TIME_S = 600.0
 ROWS = ("curve_fits", "keep_predictions")
 RULES = ("fits", "candidates", "time_s")
@@ -73,7 +73,7 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "method", "seed", "first_index", *R
 def command(ctx: click.Context, as_json: bool, quiet: bool, **given: Any) -> None:
     """Draw networks and keep those that fit the training set.
 
-    Without --fits, --candidates or --time it stops at 1000 fits or after 10 minutes, whichever
+    Without --fits, --candidates or --time it stops at 3000 fits or after 10 minutes, whichever
     comes first. Ctrl-C or SIGTERM stops it too; what was found is kept.
     """
     from biasgpu.cli.sampling_progress import SamplingProgress
