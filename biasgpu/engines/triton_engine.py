@@ -74,6 +74,7 @@ class TritonDeferredEngine(Engine):
         if reason:
             raise UsageError(
                 f"the triton engine does not take this ensemble: {reason}.",
+                why="its kernels make a layer's units from their names alone, in one pass.",
                 fix="engine='cpu' (--engine cpu), or method='direct' (--method direct).",
             )
         self._device = find_device(device)
@@ -246,13 +247,13 @@ def unsupported(ensemble: DeferredEnsemble) -> str | None:
 
 
 def find_device(device: str | None) -> torch.device:
-    """The GPU for a name; the CPU in Triton's interpreter.
+    """The GPU for a name; in Triton's interpreter the CPU, unless a GPU is named.
 
     Raises:
         UsageError: the name of no GPU.
         ResourceError: there is no such GPU.
     """
-    if launch.interpreted():
+    if launch.interpreted() and device in (None, "cpu"):
         return torch.device("cpu")
     kind, _, number = (device or "cuda").partition(":")
     if kind != "cuda" or not (number.isdigit() or (device or "cuda") == "cuda"):
