@@ -124,7 +124,7 @@ def test_without_a_rule_there_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(biasgpu, "sample", look)
     assert sample(*SMALL).exit_code == 3
-    assert (seen["fits"], seen["candidates"], seen["time_s"]) == (1000, None, 600.0)
+    assert (seen["fits"], seen["candidates"], seen["time_s"]) == (3000, None, 600.0)
     assert sample(*SMALL, "--time", "1h").exit_code == 3
     assert (seen["fits"], seen["candidates"], seen["time_s"]) == (None, None, 3600.0)
 

@@ -46,7 +46,7 @@ def _first_step(width: int) -> int:
     engines.make = lambda name, *parts, **options: Many(*parts)
     try:
         with pytest.raises(Asked):
-            sample(make_task(n_test=9), mlp(width, 2), candidates=10**6)
+            sample(make_task(n_test=9), mlp(width, 2), method="direct", candidates=10**6)
     finally:
         engines.make = original
     return asked[0]
