@@ -12,19 +12,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import njit, types
 
 from biasgpu.deferred.orthogonal import SUMS
-from biasgpu.deferred.plan import LANES
 from biasgpu.engines.cpu.simd import load, load_splat, splat_like, store
 from biasgpu.engines.cpu.vectors import f64x8, intrinsic
 
-Floats = npt.NDArray[np.float64]
 CHUNK = 512  # elements of a row that stay in the first cache while tiles go over them
 TILE = 4
-HALF = LANES // 2
 
 
 @intrinsic
