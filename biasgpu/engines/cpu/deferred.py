@@ -170,7 +170,7 @@ class DeferredCpuEngine(ChunkedEngine[Space]):
         """See `Engine.notice`: compiling takes a while, once."""
         if is_compiled(self._kind):
             return ""
-        return "compiling the cpu engine for this machine, once: some ten seconds."
+        return "compiling the cpu engine for this machine, once: some twenty seconds."
 
     @property
     def _kind(self) -> str:
