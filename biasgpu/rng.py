@@ -26,6 +26,7 @@ STREAM_WEIGHTS = 0  # the weights of method "direct"
 STREAM_DIRECTIONS = 0xDEF0000  # method "deferred": images of new directions in hidden layers
 STREAM_OUTPUTS = 0xDEF0001  # the same in the output layer
 STREAM_REST = 0xDEF1000  # plus the layer: what is left of its weights when all was asked
+STREAM_ORDER = 0x0BDE5  # in which order an epoch of training visits the samples
 STREAM_SELECTION = 0x5E1EC7  # which images a task takes
 STREAM_SYNTHETIC = 0x5717E7  # points of the synthetic tasks
 

@@ -1,0 +1,1 @@
+"""Networks that an optimiser trains: from a named initialisation to zero training error."""

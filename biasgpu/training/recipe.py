@@ -1,0 +1,140 @@
+"""A recipe: which optimiser trains, with what step, batches and epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from biasgpu.errors import DamagedFileError, UsageError, unknown
+
+Optimizer = Literal["sgd", "momentum", "adam"]
+OPTIMIZERS = ("sgd", "momentum", "adam")
+MOMENTUM = 0.9
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+MAX_EPOCHS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How networks are trained; the loss is cross-entropy, its mean over the batch.
+
+    Every epoch visits the training samples once, in an order of its own that all networks share;
+    the last batch is smaller where the batch size does not divide n_train.
+
+    Args:
+        optimizer: "sgd" (plain), "momentum" (v <- 0.9 v + g, w <- w - rate v), or "adam"
+            (beta 0.9 and 0.999, epsilon 1e-8, biases corrected).
+        learning_rate: the step.
+        batch_size: samples a step; n_train (or more) is full-batch gradient descent.
+        epochs: passes over the training set; 0 leaves the initialisations.
+        keep_epochs: epochs after which the weights are kept as well, 0 for the initialisation;
+            increasing, all below `epochs`.
+        stop_early: a network stops after the first epoch that it ends without training error.
+
+    Raises:
+        UsageError: numbers out of range.
+
+    Source:
+        Peleg and Hein, ICML 2024, for plain SGD with batches of min(2, N / 2) and 60 epochs; Kingma
+        and Ba, ICLR 2015, for Adam.
+    """
+
+    optimizer: Optimizer = "sgd"
+    learning_rate: float = 0.01
+    batch_size: int = 2
+    epochs: int = 60
+    keep_epochs: tuple[int, ...] = ()
+    stop_early: bool = False
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", str(self.optimizer), OPTIMIZERS)
+        rate = self.learning_rate
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not _positive(rate):
+            raise UsageError(
+                f"learning_rate is {rate!r}; it must be a finite number above 0.",
+                why="it is how far a step goes along the gradient.",
+                fix="for example learning_rate=0.01 (--learning-rate 0.01).",
+            )
+        _whole("batch_size", self.batch_size, 1, MAX_EPOCHS, "so many samples make a step")
+        _whole("epochs", self.epochs, 0, MAX_EPOCHS, "it counts passes over the training set")
+        object.__setattr__(self, "keep_epochs", tuple(self.keep_epochs))
+        for epoch in self.keep_epochs:
+            _whole("keep_epochs", epoch, 0, MAX_EPOCHS, "weights are kept after whole epochs")
+        if list(self.keep_epochs) != sorted({*self.keep_epochs}) or (
+            self.keep_epochs and self.keep_epochs[-1] >= self.epochs
+        ):
+            raise UsageError(
+                f"keep_epochs is {self.keep_epochs} with {self.epochs} epochs.",
+                why="they increase, and the last epoch is kept anyway.",
+                fix=f"name epochs from 0 to {max(self.epochs - 1, 0)} in order: "
+                "keep_epochs=(0, 1, 3, 5) (--keep-epochs 0,1,3,5).",
+            )
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """All epochs whose weights are kept; the last is `epochs`."""
+        return (*self.keep_epochs, self.epochs)
+
+    def to_config(self) -> dict[str, Any]:
+        """A JSON-able description; `from_config` rebuilds the recipe."""
+        return {**asdict(self), "keep_epochs": list(self.keep_epochs)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Recipe:
+        """The recipe that `to_config` described.
+
+        Raises:
+            DamagedFileError: no recipe, or one of a newer biasgpu.
+        """
+        try:
+            named = {field.name: config[field.name] for field in fields(cls)}
+            if len(named) != len(config):
+                raise KeyError(*({*config} - {*named}))
+            return cls(**{**named, "keep_epochs": tuple(named["keep_epochs"])})
+        except (LookupError, TypeError, UsageError) as error:
+            raise DamagedFileError(
+                f"the recipe in the file is not one: {error}.",
+                why="it says how the networks were trained.",
+                fix="get the file again from its source, or install a newer biasgpu.",
+            ) from error
+
+
+def published_batch_size(n_train: int) -> int:
+    """min(2, N / 2), and 1 for fewer than two samples a class.
+
+    Source:
+        Peleg and Hein, ICML 2024.
+    """
+    return max(1, min(2, n_train // 2))
+
+
+def published_learning_rate(init: str, data: str) -> float:
+    """The learning rate of the published study for an initialisation and a data set.
+
+    Args:
+        init: the prior's name, "uniform" being U[-1, 1]; its half-width in other cases.
+        data: the data set's name.
+
+    Source:
+        Peleg and Hein, ICML 2024: 0.01; from U[-1, 1] 0.001 on MNIST and 0.0001 on CIFAR-10.
+    """
+    if init != "uniform":
+        return 0.01
+    return 0.0001 if "cifar" in data.lower() else 0.001
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _whole(name: str, value: object, least: int, most: int, why: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        option = name.replace("_", "-")
+        raise UsageError(
+            f"{name} is {value!r}; it must be a whole number from {least} to {most}.",
+            why=f"{why}.",
+            fix=f"for example {name}={max(least, 2)} (--{option} {max(least, 2)}).",
+        )
