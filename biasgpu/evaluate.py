@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from biasgpu import exact
-from biasgpu.decision import decide, margins, permutation, predictions
+from biasgpu import answers, exact
+from biasgpu.decision import decide, margins
 from biasgpu.ensemble import Ensemble
-from biasgpu.errors import NonFiniteError
 from biasgpu.fits import Fits
 from biasgpu.task import Task
 
@@ -94,7 +93,7 @@ def judge(
     outside = np.arange(len(y)) >= decided.prefix[:, None]
     # Behind the first error a logit may be infinite; nothing there is looked at.
     usable = np.where(outside[..., None], 0.0, logits)
-    by_class = _arranged(usable, decided.arrangement)
+    by_class = answers.arranged(usable, decided.arrangement)
     margin = np.where(outside, np.inf, margins(by_class, y)).min(axis=1)
     return Judged(decided.prefix, decided.arrangement, margin)
 
@@ -107,13 +106,13 @@ def _tested(
     keep_predictions: bool,
     threads: int | None,
 ) -> Fits:
-    answers = np.empty((len(draws), task.n_test), dtype=np.uint8)
+    predicted = np.empty((len(draws), task.n_test), dtype=np.uint8)
     # A test set too large for one group goes in pieces.
     for part in _groups(task.n_test, len(draws) * ensemble.n_outputs):
-        logits = exact.logits(ensemble, draws, task.x_test[part], threads=threads)
-        _check_finite(logits, ensemble, draws)
-        answers[:, part] = predictions(_arranged(logits, judged.arrangement))
-    correct = answers == task.y_test
+        predicted[:, part] = answers.classify(
+            ensemble, draws, judged.arrangement, task.x_test[part], threads=threads
+        )
+    correct = predicted == task.y_test
     per_class = np.full((len(draws), task.n_classes), np.nan)
     for label in range(task.n_classes):
         mine = task.y_test == label
@@ -127,37 +126,8 @@ def _tested(
         margin=judged.margin,
         test_accuracy=overall,
         test_accuracy_per_class=per_class,
-        test_predictions=answers if keep_predictions else None,
+        test_predictions=predicted if keep_predictions else None,
     )
-
-
-def _arranged(
-    logits: npt.NDArray[np.float64], arrangement: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Logits by class, each draw `(samples, outputs)` in its own arrangement."""
-    n_draws, n_samples, n_outputs = logits.shape
-    if n_outputs == 1:
-        result = np.zeros((n_draws, n_samples, 2))
-        result[..., 1] = logits[..., 0] * np.where(arrangement, -1.0, 1.0)[:, None]
-        return result
-    result = np.empty_like(logits)
-    for one in np.unique(arrangement).tolist():
-        rows = arrangement == one
-        for label, unit in enumerate(permutation(n_outputs, one)):
-            result[rows, :, label] = logits[rows, :, unit]
-    return result
-
-
-def _check_finite(logits: npt.NDArray[np.float64], ensemble: Ensemble, draws: Draws) -> None:
-    finite = np.isfinite(logits).all(axis=(1, 2))
-    if not finite.all():
-        draw = int(draws[int(np.argmin(finite))])
-        raise NonFiniteError(
-            f"draw {draw} of seed {ensemble.seed} fits, but has a logit on the test set that is "
-            "infinite or not a number.",
-            why="such a network classifies nothing; its weights or inputs are too large.",
-            fix="use a prior of smaller scale (--prior kaiming-normal), or scale the inputs.",
-        )
 
 
 def _groups(n: int, values: int) -> list[slice]:

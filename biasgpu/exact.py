@@ -12,6 +12,7 @@ import numpy.typing as npt
 from biasgpu.deferred import exact as deferred
 from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.ensemble import Ensemble
+from biasgpu.layout import n_products, n_words
 from biasgpu.priors import NormalPrior, UniformPrior
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from biasgpu.engines.cpu.workspace import Workspace
 
 BUFFER_BYTES = 48 << 20  # activations of one thread
+CACHE_BYTES = 4 << 20  # of these that stay near the core
+DRAWING_SHARE = 20  # a weight costs some 9 products to draw: for so many samples that is little
 WIDE_BYTES = 384 << 20  # of all threads, where that is too little for MANY_SAMPLES at once
 MANY_SAMPLES = 64  # weights are drawn again for every so many samples at worst
 
@@ -67,7 +70,7 @@ def prepare(ensemble: Ensemble) -> None:
 
     if unsupported(ensemble):
         return
-    program = _program(ensemble, *_about_prior(ensemble))
+    program = program_of(ensemble)
     inputs = program.inputs(np.zeros((1, *ensemble.shape), np.float32), np.float64)
     space = Workspace.make(program, 1, np.float64)
     names, out = np.empty(0, np.uint64), np.empty((0, 1, ensemble.n_outputs))
@@ -87,9 +90,14 @@ def _call(
 
     compiled_exact()(
         program.ops, program.constants, program.quads, program.family,
-        np.uint64(ensemble.seed), rows.reshape(-1), peaks, len(rows), program.n_outputs,
-        draws, out, *space.buffers,
+        np.uint64(ensemble.seed), rows.reshape(-1), peaks, np.empty(0), len(rows),
+        program.n_outputs, draws, out, *space.buffers,
     )  # fmt: skip
+
+
+def program_of(ensemble: Ensemble) -> Program:
+    """What the compiled code runs for an ensemble that it takes."""
+    return _program(ensemble, *_about_prior(ensemble))
 
 
 @lru_cache(maxsize=8)
@@ -119,12 +127,14 @@ def _compiled(
     from biasgpu.engines.cpu.workers import Workers
     from biasgpu.engines.cpu.workspace import Workspace
 
-    program = _program(ensemble, *_about_prior(ensemble))
+    program = program_of(ensemble)
     inputs = program.inputs(x, np.float64)
     peaks = program.peaks(inputs)
     per_sample = 2 * program.buffer_units * LANES_F64 * 8
     workers = threads or default_threads()
-    room = max(BUFFER_BYTES, min(WIDE_BYTES // workers, MANY_SAMPLES * per_sample))
+    enough = DRAWING_SHARE * 9 * n_words(ensemble.steps) // n_products(ensemble.steps)
+    room = min(BUFFER_BYTES, max(CACHE_BYTES, enough * per_sample))
+    room = max(room, min(WIDE_BYTES // workers, MANY_SAMPLES * per_sample))
     block = max(1, min(len(x), room // per_sample))
     # Enough draws for a call to be worth its while, few enough to share among the threads.
     share = -(-len(draws) // (4 * workers * LANES_F64)) * LANES_F64
@@ -148,3 +158,62 @@ def _compiled(
         pool.run(one, product(range(0, len(draws), share), range(0, len(x), block)))
     finally:
         pool.close()
+
+
+def pair_logits(
+    ensemble: Ensemble,
+    draws: npt.NDArray[np.uint64],
+    samples: npt.NDArray[np.int64],
+    x: npt.NDArray[np.float32],
+    *,
+    threads: int | None = None,
+) -> npt.NDArray[np.float64]:
+    """Logits by the law of draw i on sample i: for a few samples here and there.
+
+    Args:
+        ensemble: one that is compiled (`biasgpu.engines.cpu.program.unsupported`).
+        draws: uint64 `(n,)`; the same ones next to each other are quickest.
+        samples: int64 `(n,)`, places in `x`.
+        x: float32 `(samples, *shape)`.
+        threads: how many; None for one a core.
+
+    Returns:
+        float64 `(n, outputs)`; the bits of `Ensemble.logits`.
+    """
+    from biasgpu.engines.cpu.chunked import default_threads
+    from biasgpu.engines.cpu.screen import compiled_exact
+    from biasgpu.engines.cpu.vectors import LANES_F64
+    from biasgpu.engines.cpu.workers import Workers
+    from biasgpu.engines.cpu.workspace import Workspace
+
+    program = program_of(ensemble)
+    inputs = program.inputs(x, np.float64)
+    features = inputs.shape[1]
+    peaks = np.zeros(len(program.peaks(inputs)))  # bounds are nothing that the law needs
+    result = np.empty((len(draws), 1, ensemble.n_outputs))
+    room = -(-features // program.buffer_units)  # the inputs take the place of activations
+    n = LANES_F64 * max(1, CACHE_BYTES // (8 * features * LANES_F64))
+
+    def make_space() -> Workspace:
+        return Workspace.make(program, room, np.float64)
+
+    def one(space: Workspace, start: int) -> None:
+        mine, rows = draws[start : start + n], inputs[samples[start : start + n]]
+        short = -len(rows) % LANES_F64
+        rows = np.concatenate([rows, np.zeros((short, features))])
+        lanes = rows.reshape(-1, LANES_F64, features).transpose(0, 2, 1)
+        names = np.concatenate([mine, np.repeat(mine[-1:], short)])
+        out = np.empty((len(names), 1, ensemble.n_outputs))
+        compiled_exact()(
+            program.ops, program.constants, program.quads, program.family,
+            np.uint64(ensemble.seed), np.empty(0), peaks, np.ascontiguousarray(lanes).reshape(-1),
+            1, program.n_outputs, names, out, *space.buffers,
+        )  # fmt: skip
+        result[start : start + n] = out[: len(mine)]
+
+    pool = Workers(threads or default_threads(), make_space, "biasgpu-pairs")
+    try:
+        pool.run(one, range(0, len(draws), n))
+    finally:
+        pool.close()
+    return result[:, 0]

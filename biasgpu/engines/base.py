@@ -63,9 +63,10 @@ class Engine(ABC):
 
     def prepare(self) -> None:
         """Get ready what takes long once, such as compiling; without it the first draws do."""
-        from biasgpu import exact  # itself made of engines
+        from biasgpu import answers, exact  # themselves made of engines
 
         exact.prepare(self.ensemble)
+        answers.prepare(self.ensemble)
 
     @property
     def granularity(self) -> int:

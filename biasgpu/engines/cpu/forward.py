@@ -96,7 +96,8 @@ def forward(
     """Logits of the draws in `names` for the shared `inputs`.
 
     Args (in numba):
-        inputs: `(samples * features,)`, of the dtype of the buffers.
+        inputs: `(samples * features,)`, of the dtype of the buffers, shared by all lanes; empty
+            where each lane has an input of its own, which then lies in `here`.
         wide_inputs: the same in float64.
         input_peaks: the largest input magnitude of each group of inputs.
         w, here, there: buffers for weights and activations.
@@ -113,6 +114,7 @@ def forward(
     number = w.dtype.type
     zero = splat_like(w, number(0.0))
     limit, error = zero, zero
+    shared = len(inputs) > 0
     if screening(w):
         for sample in range(n_samples):
             store(alive, sample * width, splat_like(w, number(1.0)))
@@ -126,17 +128,17 @@ def forward(
             if screening(w):
                 input_bounds(w, op, constant, ranges, bounds)
                 reset_ceilings(w, ceilings, n_samples)
-            if op[WIDE] and screening(w):
+            if op[WIDE] and screening(w) and shared:
                 error = dense_shared_wide(
                     wide_inputs, there, w, names, seed, op, constant, family, n_samples,
                     bounds, ranges, ceilings,
                 )  # fmt: skip
-            elif i == 0 and kind == DENSE:
+            elif i == 0 and shared and kind == DENSE:
                 error = dense_shared(
                     inputs, there, w, names, seed, op, constant, family, n_samples,
                     bounds, ranges, ceilings,
                 )  # fmt: skip
-            elif i == 0:
+            elif i == 0 and shared:
                 error = convolution_shared(
                     inputs, there, w, names, seed, op, constant, quads, family, n_samples,
                     bounds, ranges, ceilings,

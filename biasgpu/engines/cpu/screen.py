@@ -99,16 +99,21 @@ def compiled_exact() -> Callable[..., None]:
     @compiled
     def exact(
         ops: Any, constants: Any, quads: Any, family: int, seed: Any, inputs: Any, peaks: Any,
-        n_samples: int, n_outputs: int, draws: Any, logits: Any, names: Any, w: Any, here: Any,
-        there: Any, ranges: Any, bounds: Any,
-        ceilings: Any, alive: Any,
+        lane_inputs: Any, n_samples: int, n_outputs: int, draws: Any, logits: Any, names: Any, w:
+        Any, here: Any, there: Any, ranges: Any, bounds: Any, ceilings: Any, alive: Any,
     ) -> None:  # fmt: skip
-        """Fill `logits`, `(draws, samples, outputs)`."""
+        """Fill `logits`, `(draws, samples, outputs)`.
+
+        Without `inputs` each draw has one of its own, in `lane_inputs`, `[tile, feature, lane]`.
+        """
         _ = digest
+        features = 0 if len(inputs) else len(lane_inputs) // len(draws)
         for tile in range(0, len(draws), LANES_F64):
             live = min(LANES_F64, len(draws) - tile)
             for lane in range(LANES_F64):
                 name_lanes(names, lane, draws[tile + min(lane, live - 1)])
+            for i in range(features * LANES_F64):
+                here[i] = lane_inputs[tile * features + i]
             out = forward(
                 ops, constants, quads, family, seed, names, inputs, inputs, peaks, n_samples,
                 w, here, there, ranges, bounds, ceilings, alive,

@@ -98,7 +98,7 @@ def walk_two(
 
 
 @njit
-def _top_unit(logits: Any, start: int, lane: int, n_outputs: int, error: float) -> int:
+def top_unit(logits: Any, start: int, lane: int, n_outputs: int, error: float) -> int:
     """The unit whose logit is certainly the largest, or UNSURE."""
     best, unit, second = -np.inf, 0, -np.inf
     for output in range(n_outputs):
@@ -151,7 +151,7 @@ def walk_many(
                     break
                 continue
             start = (sample - s0) * n_outputs * LANES_F32
-            unit = _top_unit(logits, start, lane, n_outputs, error)
+            unit = top_unit(logits, start, lane, n_outputs, error)
             if unit == UNSURE:
                 prefixes[lane] = BORDERLINE
                 break

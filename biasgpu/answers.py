@@ -1,0 +1,186 @@
+"""The predicted classes of many draws on many inputs: quick where float32 is sure, else by the law.
+
+Exact like everything else: a prediction is stated in float32 only where the logits lie further
+apart than the screen's rounding may have moved them (`biasgpu.margins`).
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from biasgpu import exact
+from biasgpu.decision import arrange, permutation, predictions
+from biasgpu.deferred.ensemble import DeferredEnsemble
+from biasgpu.ensemble import Ensemble
+from biasgpu.errors import NonFiniteError
+
+Draws = npt.NDArray[np.uint64]
+Classes = npt.NDArray[np.uint8]
+BLOCK_BYTES = 2 << 20  # of activations of one thread: what its cache holds, and then some
+
+
+def classify(
+    ensemble: Ensemble,
+    draws: Draws,
+    arrangement: npt.NDArray[np.int64],
+    x: npt.NDArray[np.float32],
+    *,
+    threads: int | None = None,
+) -> Classes:
+    """The class that each draw, in its arrangement, predicts for each input.
+
+    Args:
+        ensemble: which networks.
+        draws: uint64 `(n,)`.
+        arrangement: int64 `(n,)`.
+        x: float32 `(samples, *shape)`.
+        threads: CPU threads; None takes all.
+
+    Returns:
+        uint8 `(n, samples)`, by the law.
+
+    Raises:
+        NonFiniteError: a logit is infinite or not a number.
+    """
+    if not quick(ensemble):
+        return _by_law(ensemble, draws, arrangement, x, threads)
+    from biasgpu.engines.cpu.answers import OPEN
+
+    units = _units(ensemble, np.ascontiguousarray(draws, np.uint64), x, threads)
+    classes = _classes(units, arrangement, ensemble.n_outputs)
+    rows, samples = np.nonzero(units == OPEN)
+    if len(rows):
+        logits = exact.pair_logits(ensemble, draws[rows], samples, x, threads=threads)
+        check_finite(logits[:, None], ensemble, draws[rows])
+        decided = predictions(arranged(logits[:, None], arrangement[rows]))
+        classes[rows, samples] = decided[:, 0]
+    return classes
+
+
+def quick(ensemble: Ensemble) -> bool:
+    """Whether there is compiled float32 code for an ensemble."""
+    if isinstance(ensemble, DeferredEnsemble):
+        return False
+    from biasgpu.engines.cpu.program import unsupported
+
+    return unsupported(ensemble) is None
+
+
+def prepare(ensemble: Ensemble) -> None:
+    """Have the code compiled, or load it from disk: the first use would else."""
+    if quick(ensemble):
+        x = np.zeros((1, *ensemble.shape), np.float32)
+        _units(ensemble, np.zeros(1, np.uint64), x, 1)
+
+
+def _units(
+    ensemble: Ensemble, draws: Draws, x: npt.NDArray[np.float32], threads: int | None
+) -> npt.NDArray[np.uint8]:
+    """The unit that answers, `(n, samples)`; TIED or OPEN where there is none."""
+    from biasgpu.engines.cpu.answers import compiled_answers
+    from biasgpu.engines.cpu.chunked import default_threads
+    from biasgpu.engines.cpu.vectors import LANES_F32
+    from biasgpu.engines.cpu.workers import Workers
+    from biasgpu.engines.cpu.workspace import Workspace
+
+    units = np.empty((len(draws), len(x)), np.uint8)
+    if not units.size:
+        return units
+    program = exact.program_of(ensemble)
+    inputs = program.inputs(x, np.float32)
+    answer = compiled_answers()
+    workers = threads or default_threads()
+    block = max(4, BLOCK_BYTES // (2 * program.buffer_units * LANES_F32 * 4))
+    if len(draws) < workers * LANES_F32:
+        block = min(block, -(-len(x) // workers))  # too few draws: threads share the samples
+    block = min(block, len(x))
+
+    def make_space() -> Workspace:
+        return Workspace.make(program, block, np.float32)
+
+    def one(space: Workspace, place: tuple[int, int]) -> None:
+        start, begin = place
+        mine, rows = draws[start : start + LANES_F32], inputs[begin : begin + block]
+        out = np.empty((len(mine), len(rows)), np.uint8)
+        flat = rows.reshape(-1)
+        answer(
+            program.ops, program.constants, program.quads, program.family,
+            np.uint64(ensemble.seed), flat, flat.astype(np.float64), program.peaks(rows),
+            len(rows), program.n_outputs, mine, out, *space.buffers,
+        )  # fmt: skip
+        units[start : start + LANES_F32, begin : begin + block] = out
+
+    pool = Workers(workers, make_space, "biasgpu-answers")
+    try:
+        pool.run(one, product(range(0, len(draws), LANES_F32), range(0, len(x), block)))
+    finally:
+        pool.close()
+    return units
+
+
+def _classes(
+    units: npt.NDArray[np.uint8], arrangement: npt.NDArray[np.int64], n_outputs: int
+) -> Classes:
+    """Units to the classes that they stand for; a tie is class 0, whatever the arrangement."""
+    n_units = max(n_outputs, 2)
+    classes = np.zeros_like(units)
+    for one in np.unique(arrangement).tolist():
+        rows = arrangement == one
+        # A single output's sign tells two units apart, which arrangement 1 swaps.
+        order = permutation(n_units, one)
+        table = np.zeros(256, np.uint8)
+        table[list(order)] = np.arange(n_units)
+        classes[rows] = table[units[rows]]
+    return classes
+
+
+def _by_law(
+    ensemble: Ensemble,
+    draws: Draws,
+    arrangement: npt.NDArray[np.int64],
+    x: npt.NDArray[np.float32],
+    threads: int | None,
+) -> Classes:
+    logits = exact.logits(ensemble, draws, x, threads=threads)
+    check_finite(logits, ensemble, draws)
+    return predictions(arranged(logits, arrangement)).astype(np.uint8)
+
+
+def arranged(
+    logits: npt.NDArray[np.float64], arrangement: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Logits by class, each draw in its own arrangement.
+
+    Args:
+        logits: float64 `(n, samples, outputs)`, as drawn.
+        arrangement: int64 `(n,)`.
+
+    Returns:
+        float64 `(n, samples, classes)`.
+    """
+    n_draws, n_samples, n_outputs = logits.shape
+    result = np.empty((n_draws, n_samples, max(n_outputs, 2)))
+    for one in np.unique(arrangement).tolist():
+        rows = arrangement == one
+        result[rows] = arrange(logits[rows], one)
+    return result
+
+
+def check_finite(logits: npt.NDArray[np.float64], ensemble: Ensemble, draws: Draws) -> None:
+    """Refuse logits on the test set that are infinite or not a number.
+
+    Raises:
+        NonFiniteError: names the first such draw.
+    """
+    finite = np.isfinite(logits).all(axis=(1, 2))
+    if not finite.all():
+        draw = int(draws[int(np.argmin(finite))])
+        raise NonFiniteError(
+            f"draw {draw} of seed {ensemble.seed} fits, but has a logit on the test set that is "
+            "infinite or not a number.",
+            why="such a network classifies nothing; its weights or inputs are too large.",
+            fix="use a prior of smaller scale (--prior kaiming-normal), or scale the inputs.",
+        )
