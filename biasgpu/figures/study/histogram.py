@@ -135,7 +135,7 @@ def histogram(
         grid[0, 0].set_ylim(*ACCURACY_RANGE)
         tasks = sorted({cell.task for cell in at if cell.task})
         figure.suptitle(", ".join([_common(at, names), *tasks, f"N = {n_shown}"]), fontsize=9)
-        write_notes(figure, _notes(at, panels))
+        write_notes(figure, _meaning(at), _lacking(at, names, panels))
     return figure
 
 
@@ -190,8 +190,10 @@ def _draw(axes: Axes, panel: _Panel, counted: tuple[Floats, Floats, Floats], nor
         members = np.bincount(place[inside], minlength=MEAN_BINS)
         sums = np.bincount(place[inside], panel.accuracy[inside], minlength=MEAN_BINS)
         means = np.where(members >= LEAST, sums / np.maximum(members, 1), np.nan)
+        middles = (edges[:-1] + edges[1:]) / 2
+        axes.plot(middles, means, color="white", linewidth=2.6)  # set off from dark counts
         axes.plot(
-            (edges[:-1] + edges[1:]) / 2,
+            middles,
             means,
             color=COLOURS[1],
             marker="o",
@@ -239,7 +241,7 @@ def _common(cells: Sequence[Cell], names: Sequence[str]) -> str:
     return " ".join([architecture.name, *options])
 
 
-def _notes(cells: Sequence[Cell], panels: dict[tuple[Way, str], _Panel]) -> list[str]:
+def _meaning(cells: Sequence[Cell]) -> list[str]:
     seeds = sorted({cell.data_seed for cell in cells})
     said = []
     for way in WAYS:
@@ -252,16 +254,23 @@ def _notes(cells: Sequence[Cell], panels: dict[tuple[Way, str], _Panel]) -> list
         "Points: mean accuracy in bins of the loss "
         f"({LEAST} networks at least); dashed: mean of all."
     )
-    for (way, column), panel in panels.items():
-        if panel.unmeasured:
-            said.append(f"Not measured: {panel.unmeasured:,} of {NAMES[way]}, {column}.")
-    said += [
-        f"{NAMES[cell.way]}, {part_label(cell, differing(cells))}, data seed {cell.data_seed}: "
+    return said
+
+
+def _lacking(
+    cells: Sequence[Cell], names: Sequence[str], panels: dict[tuple[Way, str], _Panel]
+) -> list[str]:
+    said = [
+        f"Not measured: {panel.unmeasured:,} of {NAMES[way]}, {column}."
+        for (way, column), panel in panels.items()
+        if panel.unmeasured
+    ]
+    return said + [
+        f"{NAMES[cell.way]}, {part_label(cell, names)}, data seed {cell.data_seed}: "
         f"{cell.problem.rstrip('.')}."
         for cell in cells
         if cell.problem
     ]
-    return said
 
 
 def _central(panels: dict[tuple[Way, str], _Panel]) -> tuple[float, float]:
