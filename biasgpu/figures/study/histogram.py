@@ -120,8 +120,9 @@ def histogram(
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(len(shown), len(columns), squeeze=False, sharex=True, sharey=True)
         norm = LogNorm(1.0, most)
+        separator = " " if len(columns) <= 4 else "\n"
         meshes = [
-            _draw(grid[i, j], panels[way, column], counts[way, column], norm)
+            _draw(grid[i, j], panels[way, column], counts[way, column], norm, separator)
             for i, way in enumerate(shown)
             for j, column in enumerate(columns)
         ]
@@ -166,7 +167,9 @@ def _gather(cells: list[Cell], loss: Loss) -> _Panel:
     return _Panel(np.concatenate(losses), np.concatenate(accuracies), unmeasured)
 
 
-def _draw(axes: Axes, panel: _Panel, counted: tuple[Floats, Floats, Floats], norm: LogNorm) -> Any:
+def _draw(
+    axes: Axes, panel: _Panel, counted: tuple[Floats, Floats, Floats], norm: LogNorm, separator: str
+) -> Any:
     count, x_edges, y_edges = counted
     mesh = axes.pcolormesh(
         x_edges,
@@ -182,7 +185,7 @@ def _draw(axes: Axes, panel: _Panel, counted: tuple[Floats, Floats, Floats], nor
         axes.text(0.04, 0.04, f"{outside:,} outside", fontsize=6.5, transform=axes.transAxes)
     if len(panel.loss):
         mean = float(panel.accuracy.mean())
-        title = f"mean {mean:.3f}, {title}"
+        title = f"mean {mean:.3f},{separator}{title}"
         axes.axhline(mean, color="black", linestyle="--", linewidth=0.9)
         edges = np.linspace(x_edges[0], x_edges[-1], MEAN_BINS + 1)
         place = np.clip(np.searchsorted(edges, panel.loss, side="right") - 1, 0, MEAN_BINS - 1)
