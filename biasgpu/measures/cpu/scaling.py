@@ -48,7 +48,7 @@ def scale(steps: Sequence[Step], flat: npt.NDArray[np.float32], largest_input: f
     result = np.empty_like(flat)
     exponents = np.zeros(n, np.int64)
     reach, growth = np.full(n, largest_input), np.ones(n)  # of activations, of gradients
-    certain = np.isfinite(flat).all(axis=1)
+    certain: npt.NDArray[np.bool_] = np.asarray(np.isfinite(flat).all(axis=1))
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for given, scaled in zip(packing.unpack(flat), packing.unpack(result), strict=True):
             if given is None or scaled is None:
@@ -62,5 +62,5 @@ def scale(steps: Sequence[Step], flat: npt.NDArray[np.float32], largest_input: f
             by_unit = weights.sum(axis=(2, 3)).max(axis=1)
             reach = by_unit * reach + np.abs(scaled[1]).max(axis=1)
             growth = growth * weights.sum(axis=(1, 3)).max(axis=1)
-            certain = np.asarray(certain & (reach < LIMIT) & (growth < LIMIT))
+            certain = np.logical_and(certain, np.maximum(reach, growth) < LIMIT)
     return Scaled(result, exponents, certain)
