@@ -39,6 +39,23 @@ def _store(w: Any, lane: int, row: Any) -> None:
         row[i] = w[i * LANES + lane]
 
 
+@njit
+def differentiate(
+    ops: int, n_ops: int, table: int, w: int, inputs: int, labels: int, samples: int, size: int,
+    at_a_time: int, outputs: int, activations: int, masks: int, images: int, up: int, down: int,
+    g: int, at_once: bool, rate: Any, active: int,
+) -> None:  # fmt: skip
+    """The gradient of the mean loss over `size` samples; arguments as in passes.py."""
+    for part in range(0, size, at_a_time):
+        n, some = min(at_a_time, size - part), samples + 8 * part
+        logits = forward(ops, n_ops, table, w, inputs, some, activations, masks, n)
+        logit_gradient(logits, labels, some, up, n, outputs, 1.0 / size)
+        backward(
+            ops, n_ops, table, w, inputs, some, activations, masks, images, up, down, n, g,
+            part == 0, at_once, rate, active,
+        )  # fmt: skip
+
+
 @cache
 def compiled_train() -> Callable[..., None]:
     """The compiled trainer; its machine code is kept until one of its sources changes."""
@@ -70,12 +87,12 @@ def compiled_train() -> Callable[..., None]:
         weights, gradient, moments = address_of(w), address_of(g), address_of(state)
         values, winners, image = address_of(activations), address_of(masks), address_of(images)
         up, down = address_of(here), address_of(there)
-        descent = spread(-rate)
+        descent, never = spread(-rate), batch < 0
         for tile in range(0, len(draws), LANES):
             live = min(LANES, len(draws) - tile)
             initialize(ops, scales, family, seed, draws, tile, names, unit, w)
             state[:] = np.float32(0.0)
-            active = ALL
+            active = np.int64(ALL)
             n_steps, mark = 0, 0
             for lane in range(live):
                 epochs[tile + lane] = marks[-1]
@@ -86,17 +103,11 @@ def compiled_train() -> Callable[..., None]:
                         return
                     size = min(batch, n_train - start)
                     at_once = optimizer == SGD and size <= at_a_time
-                    for part in range(0, size, at_a_time):
-                        n = min(at_a_time, size - part)
-                        samples = row + 8 * (start + part)
-                        logits = forward(
-                            program, n_ops, places, weights, task, samples, values, winners, n
-                        )
-                        logit_gradient(logits, answers, samples, up, n, outputs, 1.0 / size)
-                        backward(
-                            program, n_ops, places, weights, task, samples, values, winners, image,
-                            up, down, n, gradient, part == 0, at_once, descent, active,
-                        )  # fmt: skip
+                    differentiate(
+                        program, n_ops, places, weights, task, answers, row + 8 * start, size,
+                        at_a_time, outputs, values, winners, image, up, down, gradient, at_once,
+                        descent, active,
+                    )  # fmt: skip
                     n_steps += 1
                     for k in range(n_ops):
                         kind = ops[k, KIND]
@@ -107,18 +118,12 @@ def compiled_train() -> Callable[..., None]:
                                 ops[k, BIASES] + ops[k, UNITS], rate, n_steps, active,
                             )  # fmt: skip
                 if settings[NORMS]:
-                    for part in range(0, n_train, at_a_time):
-                        if names[STOP]:
-                            return
-                        n, samples = min(at_a_time, n_train - part), order + 8 * part
-                        logits = forward(
-                            program, n_ops, places, weights, task, samples, values, winners, n
-                        )
-                        logit_gradient(logits, answers, samples, up, n, outputs, 1.0 / n_train)
-                        backward(
-                            program, n_ops, places, weights, task, samples, values, winners, image,
-                            up, down, n, gradient, part == 0, False, descent, active,
-                        )  # fmt: skip
+                    if names[STOP]:
+                        return
+                    differentiate(
+                        program, n_ops, places, weights, task, answers, order, n_train, at_a_time,
+                        outputs, values, winners, image, up, down, gradient, never, descent, active,
+                    )  # fmt: skip
                     norms(gradient, n_parameters, sums)
                     for lane in range(live):
                         if (active >> lane) & 1:
