@@ -41,7 +41,7 @@ def logit_gradient(
             best = larger(zero, z)
             first, second = exp(zero - best), exp(z - best)
             both = first + second
-            put(up, at, unit * second / both if label == 1 else zero - unit * first / both)
+            put(up, at, zero - unit * first / both if label == 1 else unit * second / both)
             continue
         best = get(logits, at)
         for k in range(1, outputs):
