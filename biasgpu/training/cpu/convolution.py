@@ -81,7 +81,7 @@ def _make_forward(shared: bool) -> Any:
     one, two, three = (_make_block(rows, shared) for rows in (1, 2, 3))
     size = 4 if shared else BYTES
 
-    @njit
+    @njit(inline="always")
     def forward(
         op: int, table: int, w: int, x: int, samples: int, y: int, masks: int, n: int
     ) -> None:

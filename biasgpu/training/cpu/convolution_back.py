@@ -116,7 +116,7 @@ def _make_weights_block(rows: int, shared: bool) -> Any:
 def _make_by_weights(shared: bool) -> Any:
     one, two, three = (_make_weights_block(rows, shared) for rows in (1, 2, 3))
 
-    @njit
+    @njit(inline="always")
     def by_weights(op: int, table: int, x: int, image: int, g: int, fresh: bool) -> None:
         """Store or add (`fresh`) a sample's gradient by the weights at `g`."""
         units = whole(op, UNITS)
@@ -173,7 +173,7 @@ def _make_inputs_block(rows: int) -> Any:
 _inputs_1, _inputs_2, _inputs_3 = (_make_inputs_block(rows) for rows in (1, 2, 3))
 
 
-@njit
+@njit(inline="always")
 def _by_inputs(op: int, w: int, image: int, down: int) -> None:
     channels = whole(op, CHANNELS)
     channel = 0
@@ -188,7 +188,7 @@ def _by_inputs(op: int, w: int, image: int, down: int) -> None:
         channel += rows
 
 
-@njit
+@njit(inline="always")
 def backward(
     op: int, table: int, w: int, x: int, samples: int, y: int, masks: int, images: int, up: int,
     down: int, n: int, g: int, fresh: bool, first: bool,

@@ -16,7 +16,7 @@ _conv_own, _conv_shared = convolution.forward_own, convolution.forward_shared
 _by_weights_own, _by_weights_shared = dense.by_weights_own, dense.by_weights_shared
 
 
-@njit
+@njit(inline="always")
 def forward(
     ops: int, n_ops: int, table: int, w: int, inputs: int, samples: int, activations: int,
     masks: int, n: int,
@@ -46,7 +46,7 @@ def forward(
     return y
 
 
-@njit
+@njit(inline="always")
 def backward(
     ops: int, n_ops: int, table: int, w: int, inputs: int, samples: int, activations: int,
     masks: int, images: int, up: int, down: int, n: int, g: int, fresh: bool, at_once: bool,

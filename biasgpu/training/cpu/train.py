@@ -39,23 +39,6 @@ def _store(w: Any, lane: int, row: Any) -> None:
         row[i] = w[i * LANES + lane]
 
 
-@njit
-def differentiate(
-    ops: int, n_ops: int, table: int, w: int, inputs: int, labels: int, samples: int, size: int,
-    at_a_time: int, outputs: int, activations: int, masks: int, images: int, up: int, down: int,
-    g: int, at_once: bool, rate: Any, active: int,
-) -> None:  # fmt: skip
-    """The gradient of the mean loss over `size` samples; arguments as in passes.py."""
-    for part in range(0, size, at_a_time):
-        n, some = min(at_a_time, size - part), samples + 8 * part
-        logits = forward(ops, n_ops, table, w, inputs, some, activations, masks, n)
-        logit_gradient(logits, labels, some, up, n, outputs, 1.0 / size)
-        backward(
-            ops, n_ops, table, w, inputs, some, activations, masks, images, up, down, n, g,
-            part == 0, at_once, rate, active,
-        )  # fmt: skip
-
-
 @cache
 def compiled_train() -> Callable[..., None]:
     """The compiled trainer; its machine code is kept until one of its sources changes."""
@@ -87,7 +70,7 @@ def compiled_train() -> Callable[..., None]:
         weights, gradient, moments = address_of(w), address_of(g), address_of(state)
         values, winners, image = address_of(activations), address_of(masks), address_of(images)
         up, down = address_of(here), address_of(there)
-        descent, never = spread(-rate), batch < 0
+        descent = spread(-rate)
         for tile in range(0, len(draws), LANES):
             live = min(LANES, len(draws) - tile)
             initialize(ops, scales, family, seed, draws, tile, names, unit, w)
@@ -98,32 +81,45 @@ def compiled_train() -> Callable[..., None]:
                 epochs[tile + lane] = marks[-1]
             for epoch in range(marks[-1] + 1):
                 row = order + 8 * n_train * epoch
-                for start in range(0, n_train if epoch else 0, batch):
-                    if names[STOP]:
-                        return
-                    size = min(batch, n_train - start)
-                    at_once = optimizer == SGD and size <= at_a_time
-                    differentiate(
-                        program, n_ops, places, weights, task, answers, row + 8 * start, size,
-                        at_a_time, outputs, values, winners, image, up, down, gradient, at_once,
-                        descent, active,
-                    )  # fmt: skip
-                    n_steps += 1
-                    for k in range(n_ops):
-                        kind = ops[k, KIND]
-                        if kind == CONV or kind == DENSE:
-                            begin = ops[k, BIASES if at_once and kind == DENSE else WEIGHTS]
-                            step(
-                                optimizer, weights, gradient, moments, n_parameters, begin,
-                                ops[k, BIASES] + ops[k, UNITS], rate, n_steps, active,
+                n_batches = -(-n_train // batch) if epoch else 0
+                stops = epoch > 0 and settings[STOP_EARLY] > 0
+                wanted = settings[NORMS] > 0
+                right = active
+                # After the steps of an epoch one more pass over all samples, if it has a use. (What
+                # is called in one place only is compiled once.)
+                for job in range(n_batches + (1 if wanted or stops else 0)):
+                    looks = job == n_batches
+                    begin, size = job * batch, min(batch, n_train - job * batch)
+                    if looks:
+                        begin, size = 0, n_train
+                    chosen = order if looks else row
+                    at_once = optimizer == SGD and size <= at_a_time and not looks
+                    for part in range(0, size, at_a_time):
+                        if names[STOP]:
+                            return
+                        n, samples = min(at_a_time, size - part), chosen + 8 * (begin + part)
+                        logits = forward(
+                            program, n_ops, places, weights, task, samples, values, winners, n
+                        )
+                        if looks and stops:
+                            right &= classified(logits, answers, samples, n, outputs)
+                        if wanted or not looks:
+                            logit_gradient(logits, answers, samples, up, n, outputs, 1.0 / size)
+                            backward(
+                                program, n_ops, places, weights, task, samples, values, winners,
+                                image, up, down, n, gradient, part == 0, at_once, descent, active,
                             )  # fmt: skip
-                if settings[NORMS]:
-                    if names[STOP]:
-                        return
-                    differentiate(
-                        program, n_ops, places, weights, task, answers, order, n_train, at_a_time,
-                        outputs, values, winners, image, up, down, gradient, never, descent, active,
-                    )  # fmt: skip
+                    if not looks:
+                        n_steps += 1
+                        for k in range(n_ops):
+                            kind = ops[k, KIND]
+                            if kind == CONV or kind == DENSE:
+                                first = ops[k, BIASES if at_once and kind == DENSE else WEIGHTS]
+                                step(
+                                    optimizer, weights, gradient, moments, n_parameters, first,
+                                    ops[k, BIASES] + ops[k, UNITS], rate, n_steps, active,
+                                )  # fmt: skip
+                if wanted:
                     norms(gradient, n_parameters, sums)
                     for lane in range(live):
                         if (active >> lane) & 1:
@@ -132,16 +128,7 @@ def compiled_train() -> Callable[..., None]:
                     for lane in range(live):
                         _store(w, lane, kept[tile + lane, mark])
                     mark += 1
-                if epoch and settings[STOP_EARLY]:
-                    right = active
-                    for part in range(0, n_train, at_a_time):
-                        if names[STOP]:
-                            return
-                        n, samples = min(at_a_time, n_train - part), order + 8 * part
-                        logits = forward(
-                            program, n_ops, places, weights, task, samples, values, winners, n
-                        )
-                        right &= classified(logits, answers, samples, n, outputs)
+                if stops:
                     for lane in range(live):
                         if (right >> lane) & 1:
                             epochs[tile + lane] = epoch
