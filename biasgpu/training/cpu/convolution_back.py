@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from biasgpu.training.cpu.blocks import (
@@ -22,6 +23,7 @@ from biasgpu.training.cpu.convolution import block_of
 from biasgpu.training.cpu.lanes import BYTES, above, get, get_mask, put, spread, where, whole
 from biasgpu.training.cpu.plan import (
     BIASES,
+    BY_WINNERS,
     CHANNELS,
     COLUMNS,
     FAN_IN,
@@ -40,6 +42,7 @@ from biasgpu.training.cpu.plan import (
     WEIGHTS,
     WIDTH,
 )
+from biasgpu.training.cpu.winners import by_winners
 
 
 @njit
@@ -120,7 +123,7 @@ def _make_by_weights(shared: bool) -> Any:
     def by_weights(op: int, table: int, x: int, image: int, g: int, fresh: bool) -> None:
         """Store or add (`fresh`) a sample's gradient by the weights at `g`."""
         units = whole(op, UNITS)
-        u = 0
+        u = np.int64(0)  # not a literal: that would be compiled apart
         while u < units:
             rows = block_of(units - u)
             if rows == 3:
@@ -176,7 +179,7 @@ _inputs_1, _inputs_2, _inputs_3 = (_make_inputs_block(rows) for rows in (1, 2, 3
 @njit(inline="always")
 def _by_inputs(op: int, w: int, image: int, down: int) -> None:
     channels = whole(op, CHANNELS)
-    channel = 0
+    channel = np.int64(0)
     while channel < channels:
         rows = block_of(channels - channel)
         if rows == 3:
@@ -206,6 +209,10 @@ def backward(
     for s in range(n):
         new = fresh and s == 0
         at = BYTES * s * outputs
+        if whole(op, BY_WINNERS):
+            start = x + 4 * whole(samples, s) * inputs
+            by_winners(op, start, up + at, mine + 8 * s * outputs, g, new)
+            continue
         spread_out(op, y + at, up + at, mine + 8 * s * outputs, image, g, new)
         if first:
             start = x + 4 * whole(samples, s) * inputs

@@ -23,6 +23,8 @@ from biasgpu.training.order import orders
 from biasgpu.training.recipe import Recipe
 from biasgpu.training.trainers.base import Trainer, Trajectories
 
+BEHIND = 8  # numbers that may be read, and are not used, behind the last image
+
 
 @dataclass(frozen=True)
 class Space:
@@ -104,7 +106,8 @@ class CpuTrainer(Trainer):
         n_train = len(y_train)
         self.threads = threads or default_threads()
         self.plan = lay_out(ensemble, recipe, n_train)
-        self._inputs = self.plan.lowered.inputs(x_train, np.float32).reshape(-1)
+        inputs = self.plan.lowered.inputs(x_train, np.float32).reshape(-1)
+        self._inputs = np.pad(inputs, (0, BEHIND))
         self._labels = np.ascontiguousarray(y_train, dtype=np.int64)
         shuffled = orders(ensemble.seed, recipe.epochs, n_train)
         self._orders = np.concatenate([np.arange(n_train)[None], shuffled])
