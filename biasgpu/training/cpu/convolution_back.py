@@ -19,6 +19,7 @@ from biasgpu.training.cpu.blocks import (
     make_store,
     make_zeros,
 )
+from biasgpu.training.cpu import strips
 from biasgpu.training.cpu.convolution import block_of
 from biasgpu.training.cpu.lanes import BYTES, above, get, get_mask, put, spread, where, whole
 from biasgpu.training.cpu.plan import (
@@ -220,4 +221,7 @@ def backward(
         else:
             start = BYTES * s * inputs
             _by_weights_own(op, table, x + start, image, g, new)
-            _by_inputs(op, w, image, down + start)
+            if whole(op, KERNEL) == strips.KERNEL:
+                strips.by_inputs(op, w, image, down + start)
+            else:
+                _by_inputs(op, w, image, down + start)

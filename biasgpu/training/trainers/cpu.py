@@ -19,6 +19,7 @@ from biasgpu.errors import UsageError
 from biasgpu.training.cpu import train as kernel
 from biasgpu.training.cpu.digest import kind
 from biasgpu.training.cpu.plan import LANES, Plan, chunk, lay_out, unsupported
+from biasgpu.training.cpu.strips import REACH
 from biasgpu.training.order import orders
 from biasgpu.training.recipe import Recipe
 from biasgpu.training.trainers.base import Trainer, Trajectories
@@ -58,8 +59,8 @@ class Space:
             activations=aligned(samples * plan.activations * LANES, np.float32),
             masks=aligned(samples * plan.masks, np.uint16),
             images=aligned(plan.spread * LANES, np.float32),
-            here=aligned(samples * plan.widest * LANES, np.float32),
-            there=aligned(samples * plan.widest * LANES, np.float32),
+            here=aligned((samples * plan.widest + REACH) * LANES, np.float32),
+            there=aligned((samples * plan.widest + REACH) * LANES, np.float32),
             sums=aligned(LANES, np.float64),
         )
 
