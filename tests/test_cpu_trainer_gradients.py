@@ -66,9 +66,7 @@ def check_step(
     return counted
 
 
-@settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck])
 @given(cases())
 def test_a_step_on_anything(case: Case) -> None:
     if unsupported(case.ensemble, Recipe()) is not None:
@@ -138,9 +136,7 @@ def test_a_step_against_autograd() -> None:
 @cache
 def _compiled_step() -> Any:
     @njit
-    def run(
-        optimizer: int, w: Any, gradients: Any, state: Any, rate: float, active: int
-    ) -> None:
+    def run(optimizer: int, w: Any, gradients: Any, state: Any, rate: float, active: int) -> None:
         n = len(w) // 16
         for t in range(len(gradients)):
             g = gradients[t]

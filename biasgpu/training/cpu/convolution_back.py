@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from biasgpu.training.cpu import strips
 from biasgpu.training.cpu.blocks import (
     make_accumulate,
     make_add_stored,
@@ -19,7 +20,6 @@ from biasgpu.training.cpu.blocks import (
     make_store,
     make_zeros,
 )
-from biasgpu.training.cpu import strips
 from biasgpu.training.cpu.convolution import block_of
 from biasgpu.training.cpu.lanes import BYTES, above, get, get_mask, put, spread, where, whole
 from biasgpu.training.cpu.plan import (
@@ -151,9 +151,7 @@ def _make_inputs_block(rows: int) -> Any:
         height, width = whole(op, HEIGHT), whole(op, WIDTH)
         inner, across = whole(op, ROWS), whole(op, SPREAD_WIDTH)
         square, plane = kernel * kernel, inner * across
-        weights = channels(
-            w + BYTES * (whole(op, WEIGHTS) + channel * square), square, rows - 1
-        )
+        weights = channels(w + BYTES * (whole(op, WEIGHTS) + channel * square), square, rows - 1)
         beyond = whole(op, COLUMNS) - 1
         for y in range(height):
             top, bottom = max(0, y - inner + 1), min(kernel, y + 1)

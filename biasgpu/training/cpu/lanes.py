@@ -14,7 +14,15 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from biasgpu.engines.cpu.vectors import constant, f32x16, f64x16, i32x16, intrinsic, llvm_type, splat
+from biasgpu.engines.cpu.vectors import (
+    constant,
+    f32x16,
+    f64x16,
+    i32x16,
+    intrinsic,
+    llvm_type,
+    splat,
+)
 
 BYTES = 64  # of a vector
 I64, I16 = ir.IntType(64), ir.IntType(16)

@@ -84,9 +84,7 @@ def lay_out(ensemble: Ensemble, recipe: Recipe, n_train: int) -> Plan:
     """The plan for an ensemble that `unsupported` has nothing against."""
     look_up = bool(binding.get_host_cpu_features().get("avx512f"))
     lowered = program.lower(ensemble)
-    parameters = iter(
-        place for place in Packing(ensemble.steps).offsets if place is not None
-    )
+    parameters = iter(place for place in Packing(ensemble.steps).offsets if place is not None)
     rows: list[npt.NDArray[np.int64]] = []
     table = [lowered.quads]
     places = len(lowered.quads)

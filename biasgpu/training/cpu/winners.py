@@ -22,7 +22,6 @@ from biasgpu.training.cpu.lanes import (
     BYTES,
     I64,
     at,
-    call,
     fused,
     get,
     get_mask,
