@@ -77,7 +77,7 @@ def test_an_engine_that_was_stopped_goes_on_as_before() -> None:
     engine.close()
 
 
-@pytest.mark.parametrize(("width", "epochs"), [(16, 1_000_000), (1024, 50)])
+@pytest.mark.parametrize(("width", "epochs"), [(16, 10_000), (1024, 50)])
 def test_training(width: int, epochs: int) -> None:
     """Many short steps, and few long ones."""
     small = CpuTrainer(ensemble(4), X, Y, Recipe(epochs=2), threads=2)
