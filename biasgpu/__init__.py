@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from biasgpu.sampling import resume, sample, stream
     from biasgpu.task import Task
     from biasgpu.tasks import task, task_from_arrays
+    from biasgpu.training import Trained, train
 
 # Public name -> the module that has it; "" for a submodule.
 _PLACES = {
@@ -38,6 +39,7 @@ _PLACES = {
     "Network": "biasgpu.network",
     "Run": "biasgpu.run",
     "Task": "biasgpu.task",
+    "Trained": "biasgpu.training",
     "citation": "biasgpu.citations",
     "errors": "",
     "figures": "",
@@ -53,6 +55,7 @@ _PLACES = {
     "stream": "biasgpu.sampling",
     "task": "biasgpu.tasks",
     "task_from_arrays": "biasgpu.tasks",
+    "train": "biasgpu.training",
 }
 
 __all__ = [
@@ -62,6 +65,7 @@ __all__ = [
     "Network",
     "Run",
     "Task",
+    "Trained",
     "__version__",
     "citation",
     "errors",
@@ -78,6 +82,7 @@ __all__ = [
     "stream",
     "task",
     "task_from_arrays",
+    "train",
 ]
 
 

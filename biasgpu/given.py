@@ -136,8 +136,8 @@ def _compiled(
         out = np.empty((len(mine), len(rows), result.shape[2]))
         exact(
             program.ops, program.constants, program.quads, program.family,
-            np.uint64(lanes.ctypes.data), rows.reshape(-1), peaks, len(rows), program.n_outputs,
-            np.zeros(len(mine), np.uint64), out, *space.buffers,
+            np.uint64(lanes.ctypes.data), rows.reshape(-1), peaks, np.empty(0), len(rows),
+            program.n_outputs, np.zeros(len(mine), np.uint64), out, *space.buffers,
         )  # fmt: skip
         result[start : start + LANES_F64, begin : begin + block] = out
 

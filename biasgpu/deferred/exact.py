@@ -121,7 +121,7 @@ def _front(ensemble: DeferredEnsemble, n: int) -> Callable[[int], npt.NDArray[np
             out = np.empty((1, len(rows), size))
             exact(
                 program.ops, program.constants, program.quads, program.family, seed,
-                rows.reshape(-1), peaks, len(rows), size, name, out, *space.buffers,
+                rows.reshape(-1), peaks, np.empty(0), len(rows), size, name, out, *space.buffers,
             )  # fmt: skip
             result[:, begin : begin + block] = out
         return result[0]

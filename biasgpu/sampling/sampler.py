@@ -12,10 +12,12 @@ from biasgpu import engines
 from biasgpu import experiment as experiments
 from biasgpu.architectures import Architecture
 from biasgpu.curve import count_prefixes, kept_rows
+from biasgpu.drawn import DrawnNetworks
 from biasgpu.engines.base import Engine
 from biasgpu.errors import NonFiniteError, UsageError
 from biasgpu.evaluate import evaluate
 from biasgpu.experiment import Experiment
+from biasgpu.measured import measured, prepare_measures
 from biasgpu.priors import Prior
 from biasgpu.sampling.batch import Batch
 from biasgpu.sampling.pace import Pace
@@ -59,6 +61,13 @@ class Sampler:
         task = experiment.task
         work = experiment.ensemble.products(task.n_train + task.n_test)
         self._pace = Pace(engine.granularity, batch_draws, minimum=engine.minimum, work=work)
+
+    def prepare(self) -> None:
+        """Have the measures compiled, if any are taken."""
+        experiment = self._experiment
+        if experiment.measures:
+            first = np.zeros(1, np.uint64)
+            prepare_measures(DrawnNetworks(experiment.task, experiment.ensemble, first))
 
     @property
     def next_draw(self) -> int:
@@ -111,6 +120,9 @@ class Sampler:
             threads=self._threads,
         )
         check(rows, prefixes[places], self._engine)
+        if experiment.measures:
+            drawn = DrawnNetworks(task, experiment.ensemble, rows.index, rows)
+            rows = measured(rows, drawn, threads=self._threads)
         counts = count_prefixes(prefixes, task.n_train)
         elapsed_s = time.perf_counter() - start
         batch = Batch(
