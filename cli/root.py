@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("biasgpu.cli.sample", "Draw networks and keep those that fit the training set."),
     "train": (
         "biasgpu.cli.train",
-        "Train networks and keep those that end without training error.",
+        "Train networks and keep those that reach zero training error.",
     ),
     "show": ("biasgpu.cli.show", "Show what a results file holds, or one of its networks."),
     "verify": ("biasgpu.cli.verify", "Rebuild and recheck every fit of a results file."),
