@@ -2,7 +2,7 @@
 PyTorch.
 
 Networks train side by side, each layer's weights in one tensor, on the same batches. The sum of
-their losses has the gradients of each of them, since no network's loss depends on another's weights.
+their losses has the gradients of each, since no network's loss depends on another's weights.
 """
 
 from __future__ import annotations
