@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,15 @@ SETTINGS = settings(
 TINY_NET = Architecture(
     "tiny", [Conv2d(3, "prior", kernel=3, padding=1), ReLU(), MaxPool2d(2), Flatten(), Dense(5)]
 )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small only wait for further threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def _draws(first: int, n: int) -> npt.NDArray[np.uint64]:
@@ -247,7 +257,7 @@ def test_a_layer_needs_one_rule(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_is_made_by_its_name() -> None:
-    trainer = make("torch", *_arguments(Recipe()), device="cpu", threads=1)
+    trainer = make("torch", *_arguments(Recipe()), device="cpu", threads=2)
     assert isinstance(trainer, TorchTrainer) and trainer.device == "cpu"
     threads = torch.get_num_threads()
     trainer.train(_draws(0, 1))
