@@ -38,7 +38,7 @@ def _train_kernel(
     operations_ptr,
     scales_ptr,
     x_ptr,
-    labels_ptr,
+    label_ptr,
     orders_ptr,
     marks_ptr,
     work_ptr,
@@ -67,7 +67,7 @@ def _train_kernel(
         operations_ptr: int32 `(n_operations, FIELDS)`.
         scales_ptr: float64 `(n_operations,)`: the prior's scale, or its step, of each linear map.
         x_ptr: float32 `(n_train, inputs)`.
-        labels_ptr: int32 `(n_train,)`.
+        label_ptr: int32 `(n_train,)`.
         orders_ptr: int32 `(n_epochs, n_train)`.
         marks_ptr: int32 `(n_kept,)`: epochs to keep, increasing; the last is `n_epochs`.
         work_ptr: float32, `values_per_program` for each program.
@@ -88,7 +88,7 @@ def _train_kernel(
     tl.debug_barrier()
     draw_parameters(
         name_ptr, draws_ptr + program * G, operations_ptr, scales_ptr, parameters, n_operations,
-        BITS, NORMAL, STREAM, E, G,
+        BITS, NORMAL, STREAM, E // 2, G,
     )  # fmt: skip
     tl.debug_barrier()
 
@@ -112,7 +112,7 @@ def _train_kernel(
                         pool_forward(row, acts, n, E, G)
                 tl.debug_barrier()
                 last = operations_ptr + (n_operations - 1) * FIELDS
-                logit_gradient(last, labels_ptr, order, acts, deltas, n, n_outputs, G)
+                logit_gradient(last, label_ptr, order, acts, deltas, n, n_outputs, G)
                 for back in range(1, n_operations):
                     tl.debug_barrier()
                     row = operations_ptr + (n_operations - back) * FIELDS

@@ -166,12 +166,12 @@ def pool_backward(row, acts, deltas, n, E: tl.constexpr, G: tl.constexpr):
 
 
 @triton.jit
-def logit_gradient(row, labels_ptr, order, acts, deltas, n, n_outputs, G: tl.constexpr):
+def logit_gradient(row, label_ptr, order, acts, deltas, n, n_outputs, G: tl.constexpr):
     """Gradients of the mean cross-entropy by the logits, sample by sample."""
     at = tl.load(row + 10)
     g = tl.arange(0, G)
     for s in range(n):
-        label = tl.load(labels_ptr + tl.load(order + s))
+        label = tl.load(label_ptr + tl.load(order + s))
         logits = acts + (at + s * n_outputs) * G + g
         to = deltas + (at + s * n_outputs) * G + g
         most = tl.load(logits)

@@ -15,7 +15,7 @@ from biasgpu.engines.triton_engine import find_device
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.kernels import train_plan
-from biasgpu.kernels.train_launch import train_groups
+from biasgpu.kernels.train_launch import Inputs, train_groups
 from biasgpu.priors import NormalPrior, UniformPrior
 from biasgpu.training.order import orders
 from biasgpu.training.recipe import Recipe
@@ -89,14 +89,16 @@ class TritonTrainer(Trainer):
         rows = np.array([op.row for op in self._plan.operations])
         scales = np.array([self._scale(n) if n else 0.0 for n in self._plan.fan_ins])
         shuffled = orders(ensemble.seed, recipe.epochs, len(y_train))
-        self._inputs = [
-            self._to_device(values, kind)
-            for values, kind in (
-                (np.array([ensemble.seed], np.uint64).view(np.int64), np.int64),
-                (rows, np.int32), (scales, np.float64), (x_train, np.float32),
-                (y_train, np.int32), (shuffled, np.int32), (np.array(recipe.kept), np.int32),
-            )
-        ]  # fmt: skip
+        seed = np.array([ensemble.seed], np.uint64).view(np.int64)
+        self._inputs = Inputs(
+            self._to_device(seed, np.int64),
+            self._to_device(rows, np.int32),
+            self._to_device(scales, np.float64),
+            self._to_device(x_train, np.float32),
+            self._to_device(y_train, np.int32),
+            self._to_device(shuffled, np.int32),
+            self._to_device(np.array(recipe.kept), np.int32),
+        )
 
     @property
     def granularity(self) -> int:
@@ -162,7 +164,6 @@ class TritonTrainer(Trainer):
         plan, group = self._plan, train_plan.GROUP
         programs = -(-len(draws) // group)
         filled = np.resize(draws, programs * group)  # repeated to a whole group
-        name, *inputs = self._inputs
         work, kept = (
             torch.empty(programs * size, dtype=torch.float32, device=self._device)
             for size in (
@@ -171,7 +172,7 @@ class TritonTrainer(Trainer):
             )
         )
         train_groups(
-            name, self._to_device(filled.view(np.int64), np.int64), *inputs, work, kept,
+            self._inputs, self._to_device(filled.view(np.int64), np.int64), work, kept,
             plan=plan, batch_size=self._batch, rate=float(self.recipe.learning_rate),
             bits=self.ensemble.prior.bits, normal=isinstance(self.ensemble.prior, NormalPrior),
         )  # fmt: skip
