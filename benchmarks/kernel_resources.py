@@ -70,7 +70,8 @@ def _factor(n_samples: int, can_die: bool, hidden: bool) -> dict[str, Any]:
 def _train(optimizer: str, **changes: Any) -> dict[str, Any]:
     usual = {
         "OPTIMIZER": train_plan.STATES[optimizer], "BITS": 32, "NORMAL": False,
-        "STREAM": rng.STREAM_WEIGHTS, "E": train_plan.ELEMENTS, "G": train_plan.GROUP,
+        "STREAM": rng.STREAM_WEIGHTS, "WINDOW": 5, "PADDED": False,
+        "E": train_plan.ELEMENTS, "G": train_plan.GROUP,
     }  # fmt: skip
     return {**usual, **changes}
 
@@ -102,6 +103,11 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any], int]] = {
     # One kernel for all architectures: they are tables in memory.
     "train sgd": (train._train_kernel, _train("sgd"), train_plan.WARPS),
     "train adam normal": (train._train_kernel, _train("adam", NORMAL=True), train_plan.WARPS),
+    "train any window": (
+        train._train_kernel,
+        _train("momentum", WINDOW=0, PADDED=True, BITS=8),
+        train_plan.WARPS,
+    ),
 }
 
 

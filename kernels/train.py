@@ -56,6 +56,8 @@ def _train_kernel(
     BITS: tl.constexpr,
     NORMAL: tl.constexpr,
     STREAM: tl.constexpr,
+    WINDOW: tl.constexpr,
+    PADDED: tl.constexpr,
     E: tl.constexpr,
     G: tl.constexpr,
 ):
@@ -74,6 +76,8 @@ def _train_kernel(
         kept_ptr: float32 `(programs, n_kept, n_parameters, G)`: gets the weights.
         rate: float32, the learning rate.
         OPTIMIZER: 0 (plain), 1 (momentum), 2 (Adam).
+        WINDOW: the kernel size of all convolutions (of those that are not 1 x 1); 0 if they differ.
+        PADDED: whether one is padded.
 
     Grid: `(programs,)`. Bytes and operations: docs/gpu.md. Random words: those of the draws, once.
     """
@@ -107,7 +111,10 @@ def _train_kernel(
                     tl.debug_barrier()
                     row = operations_ptr + op * FIELDS
                     if tl.load(row) == LINEAR:
-                        linear_forward(row, parameters, acts, n, E, G)
+                        if tl.load(row + 3) == 1:
+                            linear_forward(row, parameters, acts, n, 1, PADDED, E, G)
+                        else:
+                            linear_forward(row, parameters, acts, n, WINDOW, PADDED, E, G)
                     else:
                         pool_forward(row, acts, n, E, G)
                 tl.debug_barrier()
@@ -117,11 +124,14 @@ def _train_kernel(
                     tl.debug_barrier()
                     row = operations_ptr + (n_operations - back) * FIELDS
                     if tl.load(row) == LINEAR:
-                        linear_backward(row, parameters, acts, deltas, n, E, G)
+                        if tl.load(row + 3) == 1:
+                            linear_backward(row, parameters, acts, deltas, n, 1, PADDED, E, G)
+                        else:
+                            linear_backward(row, parameters, acts, deltas, n, WINDOW, PADDED, E, G)
                         tl.debug_barrier()
                         update(
                             row, parameters, states, acts, deltas, n, rate, power_1, power_2,
-                            n_parameters, OPTIMIZER, E, G,
+                            n_parameters, OPTIMIZER, 0, PADDED, E, G,
                         )  # fmt: skip
                     else:
                         pool_backward(row, acts, deltas, n, E, G)

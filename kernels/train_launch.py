@@ -96,5 +96,6 @@ def train_groups(
         name, draws, operations, scales, x, labels, orders, marks, work, kept,
         n_ops, n_train, batch_size, epochs, marks.numel(), rate, plan.n_parameters,
         plan.n_values, last.units, OPTIMIZER=plan.n_states, BITS=bits, NORMAL=normal,
-        STREAM=rng.STREAM_WEIGHTS, E=ELEMENTS, G=GROUP, num_warps=WARPS, **OPTIONS,
+        STREAM=rng.STREAM_WEIGHTS, WINDOW=plan.window, PADDED=plan.padded,
+        E=ELEMENTS, G=GROUP, num_warps=WARPS, **OPTIONS,
     )  # fmt: skip

@@ -33,10 +33,25 @@ def take_inputs(x_ptr, order, row, acts, n, E: tl.constexpr, G: tl.constexpr):
 
 
 @triton.jit
-def linear_forward(row, parameters, acts, n, E: tl.constexpr, G: tl.constexpr):
+def _window(row, WINDOW: tl.constexpr, PADDED: tl.constexpr):
+    """A linear map's kernel size and padding: numbers the compiler knows, where it can."""
+    kernel = WINDOW
+    padding = 0
+    if WINDOW == 0:
+        kernel = tl.load(row + 3)
+    if PADDED:
+        padding = tl.load(row + 4)
+    return kernel, padding
+
+
+@triton.jit
+def linear_forward(
+    row, parameters, acts, n,
+    WINDOW: tl.constexpr, PADDED: tl.constexpr, E: tl.constexpr, G: tl.constexpr,
+):  # fmt: skip
     """Outputs (sample, unit, y, x): bias and the sum over (channel, i, j) of weights and inputs."""
     units, channels = tl.load(row + 1), tl.load(row + 2)
-    kernel, padding = tl.load(row + 3), tl.load(row + 4)
+    kernel, padding = _window(row, WINDOW, PADDED)
     in_height, in_width = tl.load(row + 5), tl.load(row + 6)
     out_height, out_width = tl.load(row + 7), tl.load(row + 8)
     in_at, out_at = tl.load(row + 9), tl.load(row + 10)
@@ -56,24 +71,31 @@ def linear_forward(row, parameters, acts, n, E: tl.constexpr, G: tl.constexpr):
             weights = weight_at + (unit * channels + channel) * kernel * kernel
             for i in range(kernel):
                 line = plane + (y + i - padding) * in_width + x - padding
-                good = inside & (y + i >= padding) & (y + i < in_height + padding)
+                good = inside
+                if PADDED:
+                    good = good & (y + i >= padding) & (y + i < in_height + padding)
+                inputs = acts + line * G + g
+                rows = parameters + (weights + i * kernel) * G + g
                 for j in range(kernel):
-                    valid = good & (x + j >= padding) & (x + j < in_width + padding)
-                    h = tl.load(acts + (line + j) * G + g, mask=valid, other=0.0)
-                    w = tl.load(
-                        parameters + (weights + i * kernel + j) * G + g, mask=inside, other=0.0
-                    )
+                    valid = good
+                    if PADDED:
+                        valid = valid & (x + j >= padding) & (x + j < in_width + padding)
+                    h = tl.load(inputs + j * G, mask=valid, other=0.0)
+                    w = tl.load(rows + j * G, mask=inside, other=0.0)
                     sum_ += w * h
         sum_ = tl.where((rectified > 0) & (sum_ < 0.0), 0.0, sum_)
         tl.store(acts + (out_at + e) * G + g, sum_, mask=inside)
 
 
 @triton.jit
-def linear_backward(row, parameters, acts, deltas, n, E: tl.constexpr, G: tl.constexpr):
+def linear_backward(
+    row, parameters, acts, deltas, n,
+    WINDOW: tl.constexpr, PADDED: tl.constexpr, E: tl.constexpr, G: tl.constexpr,
+):  # fmt: skip
     """Gradients by the inputs (sample, channel, y, x): sums over (unit, i, j)."""
     if tl.load(row + 18) > 0:
         units, channels = tl.load(row + 1), tl.load(row + 2)
-        kernel, padding = tl.load(row + 3), tl.load(row + 4)
+        kernel, padding = _window(row, WINDOW, PADDED)
         in_height, in_width = tl.load(row + 5), tl.load(row + 6)
         out_height, out_width = tl.load(row + 7), tl.load(row + 8)
         in_at, out_at = tl.load(row + 9), tl.load(row + 10)
@@ -93,12 +115,12 @@ def linear_backward(row, parameters, acts, deltas, n, E: tl.constexpr, G: tl.con
                 for i in range(kernel):
                     line = plane + (y - i) * out_width + x
                     good = inside & (y >= i) & (y - i < out_height)
+                    above = deltas + line * G + g
+                    rows = parameters + (weights + i * kernel) * G + g
                     for j in range(kernel):
                         valid = good & (x >= j) & (x - j < out_width)
-                        d = tl.load(deltas + (line - j) * G + g, mask=valid, other=0.0)
-                        w = tl.load(
-                            parameters + (weights + i * kernel + j) * G + g, mask=inside, other=0.0
-                        )
+                        d = tl.load(above - j * G, mask=valid, other=0.0)
+                        w = tl.load(rows + j * G, mask=inside, other=0.0)
                         sum_ += w * d
             _pass_on(row, acts, deltas, in_at + e, sum_, inside, g, G)
 
@@ -192,11 +214,12 @@ def logit_gradient(row, label_ptr, order, acts, deltas, n, n_outputs, G: tl.cons
 @triton.jit
 def update(
     row, parameters, states, acts, deltas, n, rate, power_1, power_2, n_parameters,
-    OPTIMIZER: tl.constexpr, E: tl.constexpr, G: tl.constexpr,
+    OPTIMIZER: tl.constexpr, WINDOW: tl.constexpr, PADDED: tl.constexpr, E: tl.constexpr,
+    G: tl.constexpr,
 ):  # fmt: skip
     """Gradients by weights (unit, channel, i, j) and biases, sums over (sample, y, x); a step."""
     units, channels = tl.load(row + 1), tl.load(row + 2)
-    kernel, padding = tl.load(row + 3), tl.load(row + 4)
+    kernel, padding = _window(row, WINDOW, PADDED)
     in_height, in_width = tl.load(row + 5), tl.load(row + 6)
     out_height, out_width = tl.load(row + 7), tl.load(row + 8)
     in_at, out_at = tl.load(row + 9), tl.load(row + 10)
@@ -219,16 +242,18 @@ def update(
             plane = in_at + (sample * channels + channel) * in_height * in_width
             above = out_at + (sample * units + unit) * out_height * out_width
             for y in range(out_height):
-                good = inside & (y + i >= 0) & (y + i < in_height) & ~bias
-                line = plane + (y + i) * in_width + j
+                good = inside & ~bias
+                if PADDED:
+                    good = good & (y + i >= 0) & (y + i < in_height)
+                inputs = acts + (plane + (y + i) * in_width + j) * G + g
+                outputs = deltas + (above + y * out_width) * G + g
                 for x in range(out_width):
-                    valid = good & (x + j >= 0) & (x + j < in_width)
-                    h = tl.load(acts + (line + x) * G + g, mask=valid, other=0.0)
-                    h = tl.where(bias, 1.0, h)
-                    d = tl.load(
-                        deltas + (above + y * out_width + x) * G + g, mask=inside, other=0.0
-                    )
-                    sum_ += h * d
+                    valid = good
+                    if PADDED:
+                        valid = valid & (x + j >= 0) & (x + j < in_width)
+                    h = tl.load(inputs + x * G, mask=valid, other=0.0)
+                    d = tl.load(outputs + x * G, mask=inside, other=0.0)
+                    sum_ += tl.where(bias, d, h * d)
         at = weight_at + e
         _step(
             parameters + at * G + g, states + at * G + g, sum_, inside, rate, power_1, power_2,

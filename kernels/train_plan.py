@@ -84,6 +84,17 @@ class Plan:
     n_states: int
 
     @property
+    def window(self) -> int:
+        """The kernel size of all convolutions that are not 1 x 1; 0 if there are several."""
+        sizes = {op.kernel for op in self.operations if op.kind == LINEAR} - {1}
+        return sizes.pop() if len(sizes) == 1 else int(not sizes)
+
+    @property
+    def padded(self) -> bool:
+        """Whether a convolution is padded."""
+        return any(op.padding for op in self.operations)
+
+    @property
     def values_per_program(self) -> int:
         """Float32 numbers of a program's workspace: parameters, states, activations, gradients."""
         return GROUP * (self.n_parameters * (1 + self.n_states) + 2 * self.n_values)
@@ -166,7 +177,7 @@ def trips(plan: Plan, batch_size: int) -> int:
         total += tiles(batch_size * outputs) * op.channels * window
         total += op.passes_on * tiles(batch_size * inputs) * op.units * window
         positions = batch_size * op.out_height * op.out_width
-        total += tiles(op.units * op.channels * window) * positions + tiles(op.units) * positions
+        total += tiles(op.units * (op.channels * window + 1)) * positions
     return total
 
 

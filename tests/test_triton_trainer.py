@@ -64,6 +64,10 @@ CASES = {
         (MaxPool2d(2, images_only=True), Dense(4), ReLU(), Dense(3), ReLU()),
         (5,), Recipe("adam", 0.05, 2, 2), "kaiming-normal", one_logit=True,
     ),
+    "windows of two sizes": Case(
+        (Conv2d(2, kernel=3, padding=1), Conv2d(1, kernel=2), ReLU(), Conv2d(2, kernel=1)),
+        (1, 3, 3), Recipe("sgd", 0.1, 2, 1),
+    ),
     "nothing but logits": Case((MaxPool2d(3),), (1, 4, 3), Recipe("sgd", 0.1, 1, 1), "uniform16"),
 }  # fmt: skip
 
@@ -89,6 +93,7 @@ def test_plan_of_a_lenet() -> None:
     assert plan.n_parameters == Packing(steps).n_parameters and plan.n_states == 1
     sizes = 784 + 2 * 24 * 24 + 2 * 12 * 12 + 5 * 8 * 8 + 5 * 4 * 4 + 40 + 28 + 2
     assert plan.n_values == 2 * sizes
+    assert (plan.window, plan.padded) == (5, False)
     assert plan.bytes_per_program == 4 * 8 * (2 * plan.n_parameters + 2 * 2 * sizes)
     # Buffers follow each other without a gap; each operation reads what the last one wrote.
     for before, op in zip(plan.operations, plan.operations[1:], strict=False):
@@ -97,6 +102,7 @@ def test_plan_of_a_lenet() -> None:
     assert train_plan.multiplications(plan, 2) == 2 * (
         2 * 2 * 576 * 25 + 3 * 5 * 64 * 50 + 3 * (80 * 40 + 40 * 28 + 28 * 2)
     )
+    assert train_plan.trips(plan, 2) == 4735  # what docs/gpu.md predicts from
 
 
 @pytest.mark.parametrize("net", [mlp(64, 2), paper_mlp("2/6"), lenet("1/6,1/6,1/24,1/24")], ids=str)
@@ -110,6 +116,17 @@ def test_plans_count_every_parameter_once(net: Architecture) -> None:
         places += range(op.weight_at, op.bias_at + op.units)
     assert places == list(range(plan.n_parameters))
     assert train_plan.trips(plan, 3) * train_plan.ELEMENTS >= train_plan.multiplications(plan, 3)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "padding", "window"), [((), 0, 1), ((3, 1, 3), 1, 3), ((3, 2), 0, 0)]
+)
+def test_the_compiler_is_told_what_all_convolutions_share(
+    kernels: tuple[int, ...], padding: int, window: int
+) -> None:
+    layers = [Conv2d(2, kernel=kernel, padding=padding) for kernel in kernels]
+    plan = train_plan.make(_steps(Architecture("convolutions", layers)), 2, "sgd")
+    assert (plan.window, plan.padded) == (window, padding > 0)
 
 
 def test_plans_refuse_what_32_bits_do_not_number() -> None:
