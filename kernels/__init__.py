@@ -1,5 +1,5 @@
-"""Triton kernels, imported as `biasgpu.kernels`. They screen draws of method "deferred" on a GPU, and
-train networks of method "direct".
+"""Triton kernels, imported as `biasgpu.kernels`. They screen draws of method "deferred" on a
+GPU, and train networks of method "direct".
 
 A draw that is screened passes through five kernels, each of one idea:
 

@@ -26,6 +26,8 @@ from biasgpu.kernels.train_phases import (
 )
 
 LINEAR = tl.constexpr(1)
+ONE = tl.constexpr(1)  # the window of a dense layer
+ANY = tl.constexpr(0)
 
 
 @triton.jit(do_not_specialize=[
@@ -112,7 +114,7 @@ def _train_kernel(
                     row = operations_ptr + op * FIELDS
                     if tl.load(row) == LINEAR:
                         if tl.load(row + 3) == 1:
-                            linear_forward(row, parameters, acts, n, 1, PADDED, E, G)
+                            linear_forward(row, parameters, acts, n, ONE, PADDED, E, G)
                         else:
                             linear_forward(row, parameters, acts, n, WINDOW, PADDED, E, G)
                     else:
@@ -125,13 +127,13 @@ def _train_kernel(
                     row = operations_ptr + (n_operations - back) * FIELDS
                     if tl.load(row) == LINEAR:
                         if tl.load(row + 3) == 1:
-                            linear_backward(row, parameters, acts, deltas, n, 1, PADDED, E, G)
+                            linear_backward(row, parameters, acts, deltas, n, ONE, PADDED, E, G)
                         else:
                             linear_backward(row, parameters, acts, deltas, n, WINDOW, PADDED, E, G)
                         tl.debug_barrier()
                         update(
                             row, parameters, states, acts, deltas, n, rate, power_1, power_2,
-                            n_parameters, OPTIMIZER, 0, PADDED, E, G,
+                            n_parameters, OPTIMIZER, ANY, PADDED, E, G,
                         )  # fmt: skip
                     else:
                         pool_backward(row, acts, deltas, n, E, G)

@@ -30,6 +30,8 @@ MOST_REGISTERS = {
 # Triton 3.6 and before spill a few registers of rarely used kernels.
 OLD = importlib.metadata.version("triton") < "3.7"
 MOST_SPILLED = {"gram 8 chunked": 64, "gram 16 pairs wide": 160} if OLD else {}
+# Where 64 registers make room for one program more, the assembler parks numbers of outer loops.
+PARKED = {"train sgd": 32}
 
 
 def compiled(wanted: dict[str, list[str]]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -62,5 +64,5 @@ def test_kernels_compile_for_other_gpus() -> None:
     names = ["gram 2 wide", "factor 2", "train sgd"]
     found = compiled(dict.fromkeys(targets, names))
     assert len(found) == len(targets) * len(names)
-    for row in found.values():
-        assert row["spilled_bytes"] == 0, row
+    for (_, name), row in found.items():
+        assert row["spilled_bytes"] <= PARKED.get(name, 0), row

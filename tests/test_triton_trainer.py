@@ -41,6 +41,7 @@ class Case:
     n_classes: int = 2
     one_logit: bool = False
     n_train: int = 3
+    constant: bool = False  # all elements of a sample are the same
 
     @property
     def arguments(self) -> tuple[Ensemble, npt.NDArray[np.float32], npt.NDArray[np.int64], Recipe]:
@@ -48,6 +49,8 @@ class Case:
         net = Architecture("case", self.layers, head, bias="prior")
         ensemble = Ensemble(net, priors.make(self.prior), self.shape, self.n_classes, 2**63 + 5)
         x = np.random.default_rng(1).normal(size=(self.n_train, *self.shape)).astype(np.float32)
+        if self.constant:
+            x[:] = x[:, :1, :1, :1]
         return ensemble, x, np.arange(self.n_train) % self.n_classes, self.recipe
 
 
@@ -67,6 +70,9 @@ CASES = {
     "windows of two sizes": Case(
         (Conv2d(2, kernel=3, padding=1), Conv2d(1, kernel=2), ReLU(), Conv2d(2, kernel=1)),
         (1, 3, 3), Recipe("sgd", 0.1, 2, 1),
+    ),
+    "windows full of ties": Case(
+        (Conv2d(2, kernel=2), MaxPool2d(2)), (1, 3, 3), Recipe("sgd", 0.1, 3, 1), constant=True
     ),
     "nothing but logits": Case((MaxPool2d(3),), (1, 4, 3), Recipe("sgd", 0.1, 1, 1), "uniform16"),
 }  # fmt: skip
