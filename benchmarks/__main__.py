@@ -20,11 +20,15 @@ from benchmarks import (
     records,
     screening,
     start,
+    training,
     wide,
 )
 
 DEFERRED = (*deferred.WORKS, cost.WORK, wide.WORK, start.WARM)
-WORKS = (*baseline.WORKS, *DEFERRED, *measures.WIDTHS)
+TRAINING = tuple(training.WORKS)
+MEASURES = tuple(measures.WIDTHS)
+GROUPS = {"deferred": DEFERRED, "training": TRAINING, "measures": MEASURES}
+WORKS = (*baseline.WORKS, *DEFERRED, *TRAINING, *MEASURES)
 AGREEMENT = {"deferred-512": 2000, "deferred-4096": 200}  # draws held against the law
 
 
@@ -35,7 +39,7 @@ def main() -> None:
         "works",
         nargs="*",
         metavar="WORK",
-        help=f"{', '.join(WORKS)}; 'deferred' for {len(DEFERRED)} of them; all if none",
+        help=f"{', '.join(WORKS)}; {', '.join(map(repr, GROUPS))} for those of a kind; all if none",
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
@@ -54,6 +58,10 @@ def main() -> None:
         wrong = agreement.direct_disagreements(64, n_draws=2000)
         if wrong:
             sys.exit(f"direct-cost: the engine disagrees with the reference on draws {wrong[:5]}")
+    for work in set(works) & set(TRAINING):
+        wrong = training.disagreements(work)
+        if wrong:
+            sys.exit(f"{work}: not where the law is after an epoch: {', '.join(wrong)}")
     best = ceilings.measure(options.threads)
     console = Console(width=150)
     console.print(
@@ -66,7 +74,9 @@ def main() -> None:
     for work in works:
         if work in DEFERRED:
             found = _measure_deferred(work, best, options)
-        elif work in measures.WIDTHS:
+        elif work in TRAINING:
+            found = training.measure(work, **_turns(options))
+        elif work in MEASURES:
             wrong = measures.disagreement(work)
             if wrong > measures.WRONG:
                 sys.exit(f"{work}: {wrong:.2%} of the norms are not those of autograd")
@@ -83,7 +93,7 @@ def main() -> None:
     if published:
         console.print(_table(published))
     written = records.complete(rows, best, options.threads)
-    if any(work in DEFERRED for work in works):
+    if any(deferred_table.belongs(row["work"]) for row in written):
         console.print(deferred_table.markdown(written), markup=False, soft_wrap=True)
     if not options.no_write:
         records.append(written)
@@ -92,9 +102,10 @@ def main() -> None:
 def _works(parser: argparse.ArgumentParser, named: list[str]) -> list[str]:
     works: dict[str, None] = {}
     for name in named or WORKS:
-        if name != "deferred" and name not in WORKS:
-            parser.error(f"no work is named {name!r}; there are {', '.join(WORKS)} and 'deferred'")
-        works |= dict.fromkeys(DEFERRED if name == "deferred" else (name,))
+        if name not in GROUPS and name not in WORKS:
+            known = ", ".join((*WORKS, *GROUPS))
+            parser.error(f"no work is named {name!r}; there are {known}")
+        works |= dict.fromkeys(GROUPS.get(name, (name,)))
     return list(works)
 
 
@@ -118,6 +129,11 @@ def _line(row: Any) -> str:
         return f"{row.work}: {row.candidates_per_s:,.0f} candidates a second, {row.ratio:,.0f} x"
     if isinstance(row, measures.Row):
         return f"{row.work}: {row.elapsed_s:.1f} s, PyTorch {row.baseline_s:.0f} s"
+    if isinstance(row, training.Row):
+        return (
+            f"{row.work}: {row.networks_per_s:,.1f} networks a second, {row.ratio:,.1f} x the "
+            f"published way's {row.baseline_per_s:,.1f} ({row.batch} at once)"
+        )
     if isinstance(row, (wide.Row, start.Row)):
         return f"{row.work}: {row.elapsed_s:.1f} s"
     return f"{row.work}: {row.candidates_per_s:,.0f} candidates a second"

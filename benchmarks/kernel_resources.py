@@ -24,7 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from biasgpu import rng
-from biasgpu.kernels import check, factor, gram, reject
+from biasgpu.kernels import check, factor, gram, reject, train, train_plan
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -39,6 +39,11 @@ DOUBLE = {
     "next_unit_ptr", "sums_ptr", "column_ptr", "inverse_ptr",
 }  # fmt: skip
 ACTIVATIONS = {"gram_ptr", "square_ptr", "top_ptr", "coefficient_ptr", "normal_ptr"}
+TRAINING = {
+    "operations_ptr": "*i32", "scales_ptr": "*fp64", "x_ptr": "*fp32", "label_ptr": "*i32",
+    "orders_ptr": "*i32", "marks_ptr": "*i32", "work_ptr": "*fp32", "kept_ptr": "*fp32",
+    "rate": "fp32",
+}  # fmt: skip
 STREAMS = {"HIDDEN_STREAM": rng.STREAM_DIRECTIONS, "OUTPUT_STREAM": rng.STREAM_OUTPUTS}
 
 
@@ -60,6 +65,15 @@ def _check(n_samples: int, n_outputs: int, **changes: Any) -> dict[str, Any]:
 
 def _factor(n_samples: int, can_die: bool, hidden: bool) -> dict[str, Any]:
     return {"N_SAMPLES": n_samples, "CAN_DIE": can_die, "HIDDEN": hidden, "BLOCK": 32}
+
+
+def _train(optimizer: str, **changes: Any) -> dict[str, Any]:
+    usual = {
+        "OPTIMIZER": train_plan.STATES[optimizer], "BITS": 32, "NORMAL": False,
+        "STREAM": rng.STREAM_WEIGHTS, "WINDOW": 5, "PADDED": False,
+        "E": train_plan.ELEMENTS, "G": train_plan.GROUP,
+    }  # fmt: skip
+    return {**usual, **changes}
 
 
 _OUTPUTS = {"STREAM": rng.STREAM_OUTPUTS, "BLOCK": 128}
@@ -86,6 +100,14 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any], int]] = {
     "check 16 one logit": (check._check_kernel, _check(16, 1, LAST=True, WIDE=True), 4),
     "check 6 of 3": (check._check_kernel, _check(6, 3), 4),
     "reject": (reject._reject_kernel, {**_REJECT, "N_LAYERS": 2, "N_OUTPUTS": 2}, 4),
+    # One kernel for all architectures: they are tables in memory.
+    "train sgd": (train._train_kernel, _train("sgd"), train_plan.WARPS),
+    "train adam normal": (train._train_kernel, _train("adam", NORMAL=True), train_plan.WARPS),
+    "train any window": (
+        train._train_kernel,
+        _train("momentum", WINDOW=0, PADDED=True, BITS=8),
+        train_plan.WARPS,
+    ),
 }
 
 
@@ -117,6 +139,8 @@ def compiled(name: str, target: str) -> dict[str, Any]:
 
 
 def _type(argument: str, constants: dict[str, Any]) -> str:
+    if argument in TRAINING:
+        return TRAINING[argument]
     if argument in DOUBLE:
         return "*fp64"
     if argument in ACTIVATIONS:

@@ -107,7 +107,7 @@ class TorchEngine(Engine):
         try:
             return self._screen_batch(first_draw, count)
         except (RuntimeError, MemoryError) as error:  # OutOfMemoryError is a RuntimeError
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
         if count == 1:
             raise ResourceError(
@@ -197,13 +197,15 @@ def find_device(device: str | None) -> torch.device:
 
 @contextmanager
 def plain_float32(threads: int | None = None) -> Iterator[None]:
-    """Within it float32 products are just that (no TF32, no bfloat16), on so many threads."""
+    """Within it float32 products and convolutions are just that (no TF32, no bfloat16), on so many
+    threads."""
     threads_before = torch.get_num_threads()
     if threads:
         torch.set_num_threads(threads)
     matmul = torch.backends.cuda.matmul
     if hasattr(matmul, "fp32_precision"):  # PyTorch 2.9 and later
-        backends: list[Any] = [matmul, vars(torch.backends)["mkldnn"].matmul]
+        mkldnn: Any = vars(torch.backends)["mkldnn"]
+        backends: list[Any] = [matmul, mkldnn.matmul, mkldnn.conv]
         before = [backend.fp32_precision for backend in backends]
 
         def set_precisions(values: list[str]) -> None:
@@ -270,7 +272,8 @@ def _bytes_per_sample(ensemble: Ensemble) -> int:
     return 8 * largest
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether an exception of PyTorch says that there is no memory left."""
     text = str(error)
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
         "out of memory" in text or "can't allocate memory" in text or "alloc_cpu" in text

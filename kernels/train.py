@@ -1,0 +1,160 @@
+"""Networks trained from their names to the end in one launch: a program trains `G` of them.
+
+Every number of a network lies next to those of its group: `[element, G]`, so that whatever a phase
+reads of neighbouring networks is one sector. A phase computes all elements of a layer, `E` at a
+time, each as one sum; phases are divided by barriers of the program. Nothing is shared between
+programs, so that a network's bits do not depend on which others are trained, nor on how many.
+
+The table of operations is `kernels.train_plan`'s; the formulas are those of `biasgpu.training.law`.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from biasgpu.kernels.draw import draw_parameters
+from biasgpu.kernels.train_phases import (
+    FIELDS,
+    linear_backward,
+    linear_forward,
+    logit_gradient,
+    pool_backward,
+    pool_forward,
+    take_inputs,
+    update,
+)
+
+LINEAR = tl.constexpr(1)
+ONE = tl.constexpr(1)  # the window of a dense layer
+ANY = tl.constexpr(0)
+
+
+@triton.jit(do_not_specialize=[
+    "n_operations", "n_train", "batch_size", "n_epochs", "n_kept", "rate",
+    "n_parameters", "n_values", "n_outputs",
+])  # fmt: skip
+def _train_kernel(
+    name_ptr,
+    draws_ptr,
+    operations_ptr,
+    scales_ptr,
+    x_ptr,
+    label_ptr,
+    orders_ptr,
+    marks_ptr,
+    work_ptr,
+    kept_ptr,
+    n_operations,
+    n_train,
+    batch_size,
+    n_epochs,
+    n_kept,
+    rate,
+    n_parameters,
+    n_values,
+    n_outputs,
+    OPTIMIZER: tl.constexpr,
+    BITS: tl.constexpr,
+    NORMAL: tl.constexpr,
+    STREAM: tl.constexpr,
+    WINDOW: tl.constexpr,
+    PADDED: tl.constexpr,
+    E: tl.constexpr,
+    G: tl.constexpr,
+):
+    """Train the draws of one group.
+
+    Args:
+        name_ptr: int64 `(1,)`: bits of the seed.
+        draws_ptr: int64 `(programs * G,)`: bits of the draws.
+        operations_ptr: int32 `(n_operations, FIELDS)`.
+        scales_ptr: float64 `(n_operations,)`: the prior's scale, or its step, of each linear map.
+        x_ptr: float32 `(n_train, inputs)`.
+        label_ptr: int32 `(n_train,)`.
+        orders_ptr: int32 `(n_epochs, n_train)`.
+        marks_ptr: int32 `(n_kept,)`: epochs to keep, increasing; the last is `n_epochs`.
+        work_ptr: float32, `values_per_program` for each program.
+        kept_ptr: float32 `(programs, n_kept, n_parameters, G)`: gets the weights.
+        rate: float32, the learning rate.
+        OPTIMIZER: 0 (plain), 1 (momentum), 2 (Adam).
+        WINDOW: the kernel size of all convolutions (of those that are not 1 x 1); 0 if they differ.
+        PADDED: whether one is padded.
+
+    Grid: `(programs,)`. Bytes and operations: docs/gpu.md. Random words: those of the draws, once.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    values = n_parameters * (1 + OPTIMIZER) + 2 * n_values
+    parameters = work_ptr + program * values * G
+    states = parameters + n_parameters * G
+    acts = states + OPTIMIZER * n_parameters * G
+    deltas = acts + n_values * G
+
+    _clear(parameters, n_parameters * (1 + OPTIMIZER), E, G)
+    tl.debug_barrier()
+    draw_parameters(
+        name_ptr, draws_ptr + program * G, operations_ptr, scales_ptr, parameters, n_operations,
+        BITS, NORMAL, STREAM, E // 2, G,
+    )  # fmt: skip
+    tl.debug_barrier()
+
+    mark = 0
+    power_1 = tl.full((), 1.0, tl.float64)
+    power_2 = tl.full((), 1.0, tl.float64)
+    for epoch in range(n_epochs + 1):
+        if epoch > 0:
+            for start in range(0, n_train, batch_size):
+                power_1 = power_1 * 0.9
+                power_2 = power_2 * 0.999
+                order = orders_ptr + start
+                n = tl.minimum(batch_size, n_train - start)
+                take_inputs(x_ptr, order, operations_ptr, acts, n, E, G)
+                for op in range(1, n_operations):
+                    tl.debug_barrier()
+                    row = operations_ptr + op * FIELDS
+                    if tl.load(row) == LINEAR:
+                        if tl.load(row + 3) == 1:
+                            linear_forward(row, parameters, acts, n, ONE, PADDED, E, G)
+                        else:
+                            linear_forward(row, parameters, acts, n, WINDOW, PADDED, E, G)
+                    else:
+                        pool_forward(row, acts, n, E, G)
+                tl.debug_barrier()
+                last = operations_ptr + (n_operations - 1) * FIELDS
+                logit_gradient(last, label_ptr, order, acts, deltas, n, n_outputs, G)
+                for back in range(1, n_operations):
+                    tl.debug_barrier()
+                    row = operations_ptr + (n_operations - back) * FIELDS
+                    if tl.load(row) == LINEAR:
+                        if tl.load(row + 3) == 1:
+                            linear_backward(row, parameters, acts, deltas, n, ONE, PADDED, E, G)
+                        else:
+                            linear_backward(row, parameters, acts, deltas, n, WINDOW, PADDED, E, G)
+                        tl.debug_barrier()
+                        update(
+                            row, parameters, states, acts, deltas, n, rate, power_1, power_2,
+                            n_parameters, OPTIMIZER, ANY, PADDED, E, G,
+                        )  # fmt: skip
+                    else:
+                        pool_backward(row, acts, deltas, n, E, G)
+                tl.debug_barrier()
+            orders_ptr += n_train
+        if tl.load(marks_ptr + mark) == epoch:
+            to = kept_ptr + (program * n_kept + mark) * n_parameters * G
+            _copy(parameters, to, n_parameters, E, G)
+            mark = tl.minimum(mark + 1, n_kept - 1)
+
+
+@triton.jit
+def _clear(to_ptr, n, E: tl.constexpr, G: tl.constexpr):
+    lane = tl.arange(0, E * G)
+    for at in range(0, n * G, E * G):
+        tl.store(to_ptr + at + lane, tl.zeros([E * G], tl.float32), mask=at + lane < n * G)
+
+
+@triton.jit
+def _copy(from_ptr, to_ptr, n, E: tl.constexpr, G: tl.constexpr):
+    lane = tl.arange(0, E * G)
+    for at in range(0, n * G, E * G):
+        mask = at + lane < n * G
+        tl.store(to_ptr + at + lane, tl.load(from_ptr + at + lane, mask=mask), mask=mask)
