@@ -119,7 +119,7 @@ class CpuTrainer(Trainer):
         settings[kernel.STOP_EARLY], settings[kernel.NORMS] = recipe.stop_early, gradient_norms
         self._settings = settings
         self._marks = np.array(recipe.kept, dtype=np.int64)
-        self._chunk = chunk(self.plan, n_train * max(recipe.epochs, 1))
+        self._chunk = chunk(ensemble, n_train * max(recipe.epochs, 1))
         self._train = kernel.compiled_train()
         self._open()
 
