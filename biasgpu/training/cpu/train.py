@@ -48,9 +48,9 @@ def compiled_train() -> Callable[..., None]:
     def train(
         ops: Any, scales: Any, table: Any, family: int, seed: Any, inputs: Any, labels: Any,
         orders: Any, settings: Any, rate: float, marks: Any, draws: Any, kept: Any, epochs: Any,
-        gradient_norms: Any, entries: Any, starts: Any, background: float, names: Any, unit: Any, w: Any, g: Any, state: Any, activations: Any,
-        masks: Any, images: Any, here: Any, there: Any, sums: Any,
-        padded: Any,
+        gradient_norms: Any, entries: Any, starts: Any, background: float, names: Any, unit: Any,
+        w: Any, g: Any, state: Any, activations: Any, masks: Any, images: Any, here: Any,
+        there: Any, sums: Any, padded: Any,
     ) -> None:  # fmt: skip
         """Fill `kept`, `epochs` and `gradient_norms` for `draws`.
 
