@@ -107,7 +107,7 @@ def dense(
     wide = _wide(inputs, outputs, constants)
     inputs.expect(n_inputs, 0, samples, names.programs)
     outputs.expect(drawn.n_units, 0, samples, names.programs)
-    units = plan.tile_units(drawn.n_units, samples, wide)
+    units = plan.tile_units(drawn.n_units, samples, wide, drawn.normal)
     chunk = plan.chunk_blocks(drawn.blocks_per_unit, drawn.per_block)
     _run(_dense._dense_kernel, names.name, (names.programs, -(-drawn.n_units // units)))(
         names.name, names.places, names.lanes, inputs.values, inputs.slack, outputs.values,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BLOCK = 64  # draws of a program, one a thread
-MAX_SAMPLES = 16  # of a stage
+MAX_SAMPLES = 8  # of a stage: more would not leave registers for their sums
 FIRST_SAMPLES = 2  # most draws fail within two
 MAX_UNITS = 8  # of a program
-MAX_SUMS = 32  # sums that a thread keeps in registers, each with its bound; half in float64
+MAX_SUMS = 16  # sums that a thread keeps in registers, each with its bound; half in float64
 MAX_OFFSET = 2**31 - 1  # 32 bits number the values of a program's activations
 
 # Instructions of one thread, from the compiled code for sm_90 (benchmarks/kernel_resources.py).
@@ -36,7 +36,7 @@ class Stage:
 
 
 def stages(n_train: int) -> list[Stage]:
-    """2 samples, then 4, 8, 16 and so on: each takes a draw's weights anew, so there are few."""
+    """2 samples, then 4, then 8 at a time: each takes a draw's weights anew, so there are few."""
     found, first, size = [], 0, FIRST_SAMPLES
     while first < n_train:
         found.append(Stage(first, min(size, n_train - first)))
@@ -45,13 +45,15 @@ def stages(n_train: int) -> list[Stage]:
     return found
 
 
-def tile_units(n_units: int, samples: int, wide: bool) -> int:
+def tile_units(n_units: int, samples: int, wide: bool, normal: bool = False) -> int:
     """Units of a program: a power of two.
 
     Many share what is loaded of the inputs, and keep a thread's pipelines busy; but sums have to
     stay in registers, and units that a tile has beyond the layer's are work for nothing.
     """
     most = min(MAX_UNITS, max(1, MAX_SUMS // (2 if wide else 1) // samples))
+    if wide and normal:  # whose formula takes many registers in float64
+        most = min(most, 2)
     sizes = [size for size in (8, 4, 2, 1) if size <= most]
 
     def cost(size: int) -> float:
