@@ -166,9 +166,10 @@ def _convolution_kernel(
             for row in range(KERNEL):
                 here = input_ptr + (channel * plane + origin + row * width) * stride + x_at
                 w_here = w_at + (channel * taps + row * KERNEL) * BLOCK
+                below = here + width * stride
                 upper = tl.load(here)
+                lower = upper
                 if POOLED:
-                    below = here + width * stride
                     lower = tl.load(below)
                 for column in tl.static_range(KERNEL):  # pyright: ignore
                     w = tl.load(w_here + column * BLOCK)

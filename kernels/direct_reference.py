@@ -23,7 +23,12 @@ def settle(y: Floats, bound: Floats, constants: Floats, rectified: bool) -> tupl
 
 
 def dense(
-    weight: Floats, bias: Floats | None, x: Floats, slack: Floats, constants: Floats, rectified: bool
+    weight: Floats,
+    bias: Floats | None,
+    x: Floats,
+    slack: Floats,
+    constants: Floats,
+    rectified: bool,
 ) -> tuple[Floats, Floats]:
     """The twin of `direct_dense._dense_kernel` for one draw.
 

@@ -1,4 +1,4 @@
-"""What the tests of method "direct" on the GPU share: ensembles and training sets beside the law."""
+"""What the tests of method "direct" on the GPU share: ensembles and their training sets."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def small_lenet(bias: Bias = "zero", last_pool: bool = False) -> Architecture:
 
 
 CASES = {
-    "points": DirectCase(mlp(8, 1, bias="prior"), (2,), n_train=9, seed=2**63 + 3, first_draw=2**41 + 180),
+    "points": DirectCase(
+        mlp(8, 1, bias="prior"), (2,), n_train=9, seed=2**63 + 3, first_draw=2**41 + 180
+    ),
     "one logit": DirectCase(
         mlp(5, 1, head="one-logit", bias="prior"), prior="uniform8", n_train=5, n_draws=65
     ),
@@ -85,7 +87,9 @@ CASES = {
     ),
     "normal": DirectCase(mlp(5, 1), prior="kaiming-normal", n_classes=3, seed=2**33, n_draws=63),
     "kaiming": DirectCase(mlp(3, 3), prior="kaiming-uniform", first_draw=2**50),
-    "linear": DirectCase(mlp(4, 0), (40,), prior="normal:0.3", n_train=15, seed=2**64 - 1),
+    "linear": DirectCase(
+        mlp(4, 0), (40,), prior="normal:0.3", n_train=15, seed=2**64 - 1, first_draw=100
+    ),
     "pooled input": DirectCase(paper_mlp("1/6", 1), (1, 4, 6), prior="uniform:0.2", n_train=4),
     "not rectified": DirectCase(
         Architecture("odd", [Flatten(), Dense(3), Dense(5, "prior"), ReLU()], bias="prior"),

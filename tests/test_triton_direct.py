@@ -28,8 +28,8 @@ from tests.direct_cases import CASES, DirectCase, shorter
 from tests.kernel_cases import DEVICE
 
 INTERPRETED = DEVICE.type == "cpu"
-# Draws that may be left to the law; elsewhere float64 decides them all. (A convolution's window that
-# only sees zeros has the bound of its channel.)
+# Draws that may be left to the law; elsewhere float64 decides them all. (A window of a convolution
+# that only sees zeros has the bound of its channel.)
 BORDERLINE_SHARE = {"convolutions": 0.05, "pools of pools": 0.05, "large": 1.0}
 
 

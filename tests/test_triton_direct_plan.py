@@ -116,6 +116,7 @@ def test_padding_repeats_the_last_sample() -> None:
 @pytest.mark.parametrize("wide", [False, True])
 def test_constants_round_up(wide: bool) -> None:
     made = program(paper_mlp("2/6"), (1, 28, 28), "kaiming-normal")
+    constants = np.zeros(6)
     for number in range(len(made.ops)):
         constants = made.constants(number, wide)
         if not wide:

@@ -38,7 +38,7 @@ def _no_gpu() -> str | None:
 
 def _has_gpu() -> bool:
     """Whether the triton engine can compute here; imports PyTorch where that is likely."""
-    if available()["triton"]:
+    if _no_gpu() or not (find_spec("torch") and find_spec("triton")):
         return False
     import torch
 

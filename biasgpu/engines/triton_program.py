@@ -23,7 +23,6 @@ from biasgpu.layout import Step
 from biasgpu.margins import LayerConstants, layer_constants
 from biasgpu.priors import NormalPrior, UniformPrior
 
-
 Image = tuple[int, int, int]
 
 
@@ -234,4 +233,5 @@ def _image(shape: Shape) -> Image:
 def _up(value: float) -> float:
     """The least float32 that is not below."""
     narrow = np.float32(value)
-    return float(narrow if narrow >= value else np.nextafter(narrow, np.float32(np.inf)))
+    # Compared in float64: NumPy would round the other side, too.
+    return float(narrow if float(narrow) >= value else np.nextafter(narrow, np.float32(np.inf)))
