@@ -102,9 +102,8 @@ def self_test(
     checks = [
         Check(name, device)
         for name, reason in engines.available().items()
-        # The triton engine takes method "deferred" only, which none of these ensembles is.
-        if reason is None and name not in ("reference", "triton")
-        for device in (devices() if name == "torch" else ["cpu"])
+        if reason is None and name != "reference"
+        for device in _devices_of(name)
     ]
     # Compiling and loading are no part of the time.
     for check in checks:
@@ -126,6 +125,12 @@ def self_test(
         if late and (all(c.n_draws for c in going) or time.monotonic() >= end + 10 * time_s):
             break
     return checks
+
+
+def _devices_of(engine: str) -> list[str]:
+    if engine not in ("torch", "triton"):
+        return ["cpu"]
+    return [name for name in devices() if engine == "torch" or name != "cpu"]
 
 
 def _try(

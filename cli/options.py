@@ -165,7 +165,12 @@ engine_options = _all(
         show_default=True,
         help="auto, cpu, torch, triton or reference; all find the same fits.",
     ),
-    click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1.  [default: cpu]"),
+    click.option(
+        "--device",
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1; for triton also cuda:0,cuda:1 or all.  "
+        "[default: a GPU if there is one]",
+    ),
     click.option(
         "--threads", metavar="N", type=int, help="CPU threads.  [default: as many as there are]"
     ),

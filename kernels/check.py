@@ -67,6 +67,68 @@ def _outputs_kernel(
     tl.store(to + 3 * capacity, z3, mask=mask & (first + 3 < n_words))
 
 
+@triton.jit
+def advance(going, prefix, unit_of, class_of, best, tied, unsure, label, i):
+    """One more sample: who goes on, and which unit answers to which class.
+
+    Args:
+        going: bool `(BLOCK,)`: draws without an error so far.
+        prefix: int32: gets i where a draw errs, `BORDERLINE` where that is not certain.
+        unit_of, class_of: int64, four bits a class or unit, `FREE` for none.
+        best: int32: the unit that is certainly the largest.
+        tied, unsure: bool: all logits are zero; no unit is certain.
+        label: int64 scalar. i: number of the sample.
+
+    Returns:
+        going, prefix, unit_of, class_of.
+    """
+    shift = 4 * label
+    unit_shift = 4 * best.to(tl.int64)
+    mine = (unit_of >> shift) & FREE
+    theirs = (class_of >> unit_shift) & FREE
+    fits = ((mine == FREE) | (mine == best)) & ((theirs == FREE) | (theirs == label))
+    # A tie goes to class 0, whatever the arrangement.
+    fits = (fits & ~tied) | (tied & (shift + unit_of * 0 == 0))
+    prefix = tl.where(going & unsure, BORDERLINE, tl.where(going & ~fits, i, prefix))
+    going = going & ~unsure & fits
+    chosen = going & ~tied
+    all_bits = unit_of * 0 + FREE
+    unit_of = tl.where(
+        chosen, (unit_of & ~(all_bits << shift)) | (best.to(tl.int64) << shift), unit_of
+    )
+    class_of = tl.where(
+        chosen, (class_of & ~(all_bits << unit_shift)) | (label << unit_shift), class_of
+    )
+    return going, prefix, unit_of, class_of
+
+
+@triton.jit
+def certain_unit(value, error, c, low, high, others, best, ONLY: tl.constexpr):
+    """One more output unit: which is certainly the largest so far, and what the others may reach.
+
+    Args:
+        value, error: float64 `(BLOCK,)`: the unit's logit and its bound.
+        c: the unit's number.
+        low, high: of the best unit so far; others: the most that any other may have.
+        best: int32, the best unit's number; with ONLY one output, 1 where it is positive.
+
+    Returns:
+        low, high, others, best. The best is certain where low > others.
+    """
+    if ONLY:
+        low = tl.abs(value)
+        others = error
+        best = (value > 0.0).to(tl.int32)
+    else:
+        ahead = value - error > low
+        others = tl.maximum(others, tl.where(ahead, high, value + error))
+        low = tl.where(ahead, value - error, low)
+        high = tl.where(ahead, value + error, high)
+        best = tl.where(ahead, c, best)
+    return low, high, others, best
+
+
+# One compiled kernel for all values: none of them is worth another.
 @triton.jit(do_not_specialize=["entry_stride", "draw_stride", "n", "capacity", "units_at_first"])
 def _check_kernel(
     draws_ptr,
@@ -138,35 +200,15 @@ def _check_kernel(
                 error += (factor_error + epsilon * tl.abs(factor)) * tl.abs(z)
                 size += tl.abs(factor) + factor_error
             error *= UP
-            if N_OUTPUTS == 1:
-                low = tl.abs(value)
-                others = error
-                best = (value > 0.0).to(tl.int32)
-            else:
-                ahead = value - error > low
-                others = tl.maximum(others, tl.where(ahead, high, value + error))
-                low = tl.where(ahead, value - error, low)
-                high = tl.where(ahead, value + error, high)
-                best = tl.where(ahead, c, best)
+            low, high, others, best = certain_unit(
+                value, error, c, low, high, others, best, N_OUTPUTS == 1
+            )
         # A NaN anywhere makes both of these false.
         tied = size == 0.0
         unsure = ~tied & ~(low > others)
         label = tl.load(labels_ptr + i)
-        shift = 4 * label
-        unit_shift = 4 * best.to(tl.int64)
-        mine = (unit_of >> shift) & FREE
-        theirs = (class_of >> unit_shift) & FREE
-        fits = ((mine == FREE) | (mine == best)) & ((theirs == FREE) | (theirs == label))
-        fits = (fits & ~tied) | (tied & (shift + unit_of * 0 == 0))
-        prefix = tl.where(going & unsure, BORDERLINE, tl.where(going & ~fits, i, prefix))
-        going = going & ~unsure & fits
-        chosen = going & ~tied
-        all_bits = tl.zeros([BLOCK], tl.int64) + FREE
-        unit_of = tl.where(
-            chosen, (unit_of & ~(all_bits << shift)) | (best.to(tl.int64) << shift), unit_of
-        )
-        class_of = tl.where(
-            chosen, (class_of & ~(all_bits << unit_shift)) | (label << unit_shift), class_of
+        going, prefix, unit_of, class_of = advance(
+            going, prefix, unit_of, class_of, best, tied, unsure, label, i
         )
     stated = mask
     if not LAST:

@@ -16,9 +16,13 @@ def append(counter_ptr, list_ptr, values, keep):
         values: int64 `(BLOCK,)`.
         keep: bool `(BLOCK,)`.
 
+    Returns:
+        int64 `(BLOCK,)`: where in the list each one is, for lists beside it.
+
     Bytes: 8 for each value kept; one atomic addition a block.
     """
     flags = keep.to(tl.int64)
     places = tl.cumsum(flags, 0) - flags
     start = tl.atomic_add(counter_ptr, tl.sum(flags, 0))
     tl.store(list_ptr + start + places, values, mask=keep)
+    return start + places

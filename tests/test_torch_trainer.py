@@ -25,8 +25,8 @@ from biasgpu.training.recipe import OPTIMIZERS, Recipe
 from biasgpu.training.trainers import make, torch_layers
 from biasgpu.training.trainers.reference import ReferenceTrainer
 from biasgpu.training.trainers.torch import TorchTrainer
-from tests.strategies import PRIORS, Case, cases, ensembles, strokes
 from tests.running_error import Kink, U, gradient_error
+from tests.strategies import PRIORS, Case, cases, ensembles, strokes
 
 SETTINGS = settings(
     derandomize=True,

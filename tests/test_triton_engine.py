@@ -11,12 +11,10 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 import torch
 
-from biasgpu import engines, priors
+from biasgpu import engines
 from biasgpu.architectures import Architecture, lenet, mlp
-from biasgpu.engines import BORDERLINE, triton_engine, triton_inputs
-from biasgpu.engines.cpu.engine import CpuEngine
+from biasgpu.engines import BORDERLINE, triton_choice, triton_engine, triton_inputs
 from biasgpu.engines.triton_engine import TritonDeferredEngine
-from biasgpu.ensemble import Ensemble
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.estimates import clopper_pearson
 from biasgpu.kernels.workspace import Workspace
@@ -163,11 +161,6 @@ def test_float64_decides_what_float32_leaves_open(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_it_does_not_take() -> None:
-    case = CASES["linear"]
-    x, y = case.x_train, case.y_train
-    direct = Ensemble(case.architecture, priors.make("kaiming-normal"), (5,), 2, 0)
-    with pytest.raises(UsageError, match="takes method 'deferred' so far"):
-        engines.make("triton", direct, x, y)
     behind = DeferredCase(lenet("1/6"), (1, 16, 16), n_train=4)
     with pytest.raises(UsageError, match="convolutions stand before"):
         engines.make("triton", behind.ensemble, behind.x_train, behind.y_train)
@@ -194,7 +187,8 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES["linear"]
-    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "triton" else True)
+    for module in (engines, triton_choice):
+        monkeypatch.setattr(module, "find_spec", lambda name: None if name == "triton" else True)
     assert engines.available()["triton"] == "triton is not installed"
     with pytest.raises(ResourceError, match="needs triton") as caught:
         engines.make("triton", case.ensemble, case.x_train, case.y_train)
@@ -206,8 +200,6 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) ->
     parts = (case.ensemble, case.x_train, case.y_train)
     monkeypatch.setattr(engines, "_has_gpu", lambda: True)
     assert isinstance(engines.make("auto", *parts), TritonDeferredEngine)
-    direct = Ensemble(case.architecture, priors.make("kaiming-normal"), (5,), 2, 0)
-    assert isinstance(engines.make("auto", direct, *parts[1:]), CpuEngine)
     behind = DeferredCase(lenet("1/6"), (1, 16, 16), n_train=4)
     assert not engines._triton_takes(behind.ensemble)
 

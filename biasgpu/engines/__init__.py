@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biasgpu.deferred.ensemble import DeferredEnsemble
+from biasgpu.engines import triton_choice
 from biasgpu.engines.base import BORDERLINE, MAX_TRAIN, Engine, Prefixes
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError, needs_extra, unknown
@@ -37,7 +38,7 @@ def _no_gpu() -> str | None:
 
 def _has_gpu() -> bool:
     """Whether the triton engine can compute here; imports PyTorch where that is likely."""
-    if available()["triton"]:
+    if _no_gpu() or not (find_spec("torch") and find_spec("triton")):
         return False
     import torch
 
@@ -56,14 +57,15 @@ def make(
     """An engine for one ensemble and training set.
 
     Args:
-        name: "reference", "torch", "cpu", "triton", or "auto": "torch" for a device that is not the
-            CPU, else the first of "cpu", "torch", "reference" that is installed and takes the
-            ensemble. Under method "deferred", "triton" takes the place of "torch", and comes first
-            where there is a GPU, unless the device is the CPU.
+        name: "reference", "torch", "cpu", "triton", or "auto": "triton" where there is a GPU,
+            unless the device is the CPU; else the first of "cpu", "torch", "reference" that is
+            installed and takes the ensemble. Where no kernel takes an ensemble of method "direct",
+            "triton" is the torch engine on the GPU, whose notice says so.
         ensemble: which networks.
         x_train: float32 `(n_train, *shape)`.
         y_train: int64 `(n_train,)`.
-        device: "cpu", "cuda", "cuda:1"; None lets the engine choose.
+        device: "cpu", "cuda", "cuda:1"; for triton also several, "cuda:0,cuda:1", or "all"; None
+            lets the engine choose.
         threads: CPU threads; None takes all.
 
     Raises:
@@ -89,19 +91,19 @@ def make(
     y_train = np.ascontiguousarray(y_train, dtype=np.int64)
     on_cpu = device in (None, "cpu")
     deferred = isinstance(ensemble, DeferredEnsemble)
-    if name == AUTO and deferred and (not on_cpu or (device is None and _triton_takes(ensemble))):
-        name = "triton"
+    if name == AUTO and (not on_cpu or (device is None and _triton_takes(ensemble))):
+        name = "triton" if deferred or find_spec("triton") else "torch"
     if name == "triton":
-        return _triton(ensemble, x_train, y_train, device)
+        return triton_choice.make(ensemble, x_train, y_train, device)
     if name == AUTO:
-        name = _choose(ensemble) if on_cpu else "torch"
+        name = _choose(ensemble)
         # Nobody asked for a GPU: PyTorch stands in for the compiled engine here.
         device = device or "cpu"
     elif name != "torch" and not on_cpu:
         raise UsageError(
             f"the {name} engine computes on the CPU, not on {device}.",
-            why="only the torch engine uses other devices.",
-            fix="engine='torch' (--engine torch).",
+            why="only the triton and torch engines use other devices.",
+            fix="engine='triton' (--engine triton), or engine='torch'.",
         )
     if deferred:
         return _deferred(name, ensemble, x_train, y_train, threads)
@@ -128,33 +130,12 @@ def make(
     return CpuEngine(ensemble, x_train, y_train, threads=threads)
 
 
-def _triton_takes(ensemble: DeferredEnsemble) -> bool:
-    if not (ensemble.plan.shared and _has_gpu()):
+def _triton_takes(ensemble: Ensemble) -> bool:
+    """Whether a GPU is here, and the right place for an ensemble."""
+    if not _has_gpu():
         return False
-    from biasgpu.engines.triton_engine import unsupported
-
-    return unsupported(ensemble) is None
-
-
-def _triton(
-    ensemble: Ensemble,
-    x_train: npt.NDArray[np.float32],
-    y_train: npt.NDArray[np.int64],
-    device: str | None,
-) -> Engine:
-    """The triton engine."""
-    if not isinstance(ensemble, DeferredEnsemble):
-        raise UsageError(
-            "the triton engine takes method 'deferred' so far.",
-            why="its kernels draw what a network does to its inputs, not every weight.",
-            fix="engine='auto' (--engine auto), or method='deferred' (--method deferred).",
-        )
-    for package in ("torch", "triton"):
-        if find_spec(package) is None:
-            raise needs_extra(package, "the triton engine")
-    from biasgpu.engines.triton_engine import TritonDeferredEngine
-
-    return TritonDeferredEngine(ensemble, x_train, y_train, device=device)
+    # What no kernel takes is the torch engine's on the GPU, except where it does not know the law.
+    return not isinstance(ensemble, DeferredEnsemble) or triton_choice.takes(ensemble)
 
 
 def _deferred(

@@ -47,6 +47,7 @@ class TorchEngine(Engine):
         threads: CPU threads; None leaves it to PyTorch.
         precision: what to try first, "float32" or "float64".
         memory_bytes: about how much memory a batch may take.
+        notice: what a user should know: why this engine stands in for another.
 
     Raises:
         UsageError: an unknown device.
@@ -65,8 +66,10 @@ class TorchEngine(Engine):
         threads: int | None = None,
         precision: Precision = "float64",
         memory_bytes: int | None = None,
+        notice: str = "",
     ) -> None:
         super().__init__(ensemble, x_train, y_train)
+        self._notice = notice
         self._device = find_device(device)
         self.device = str(self._device)
         self._threads = threads
@@ -79,6 +82,11 @@ class TorchEngine(Engine):
         self._x = torch.from_numpy(samples_last).to(self._device)
         first = self._stages[0][1]
         self._batch = self._rows(16 * _n_parameters(ensemble) + first * _bytes_per_sample(ensemble))
+
+    @property
+    def notice(self) -> str:
+        """See `Engine.notice`."""
+        return self._notice
 
     @property
     def granularity(self) -> int:

@@ -9,7 +9,6 @@ leaves unsure is tried again in float64; what that leaves unsure is borderline.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +18,12 @@ from torch import Tensor
 
 from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.engines.base import Engine, Prefixes
+from biasgpu.engines.triton_device import (
+    PlaceList,
+    budget_bytes,
+    find_device,
+    out_of_memory,
+)
 from biasgpu.engines.triton_inputs import Inputs
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.kernels import launch, plan
@@ -26,21 +31,8 @@ from biasgpu.kernels.workspace import Workspace
 
 MAX_CALL = 1 << 23  # draws whose prefixes lie on the device at a time
 MAX_BATCH = 1 << 20
-MEMORY_SHARE = 0.5  # of what is free
 HOPELESS_SHARE = 0.7  # of a stage's draws unsure in float32: the first try is not worth its while
 HOPELESS_DRAWS = 64  # that tell
-
-
-@dataclass(frozen=True)
-class _List:
-    """Places of draws, and on the device their number."""
-
-    values: Tensor
-    counter: Tensor
-
-    def length(self) -> int:
-        """Waits for the device."""
-        return int(self.counter.item())
 
 
 class TritonDeferredEngine(Engine):
@@ -169,8 +161,8 @@ class TritonDeferredEngine(Engine):
         n_samples: int,
         wide: bool,
         prefix: Tensor,
-        going: _List,
-        unsure: _List,
+        going: PlaceList,
+        unsure: PlaceList,
     ) -> None:
         work = self._workspace(n_samples, places.numel(), wide)
         n_layers = len(self._plan.layers)
@@ -199,22 +191,20 @@ class TritonDeferredEngine(Engine):
                 units_at_first=self._units_at_first, last=n_samples == len(self.y_train),
             )  # fmt: skip
 
-    def _list(self, n: int) -> _List:
-        return _List(
-            torch.empty(n, dtype=torch.int64, device=self._device),
-            torch.zeros(1, dtype=torch.int64, device=self._device),
-        )
+    def _list(self, n: int) -> PlaceList:
+        return PlaceList.empty(n, self._device)
 
     def _workspace(self, n_samples: int, n_draws: int, wide: bool) -> Workspace:
         """Memory for as many draws as there is room for; batches are halved where there is not."""
         each = plan.bytes_per_draw(n_samples, self._n_outputs, wide)
         most = plan.max_capacity(n_samples, self._n_outputs)
-        capacity = max(1, min(n_draws, self._batch, self._budget() // each, most))
+        budget = budget_bytes(self._device) if self._memory is None else self._memory
+        capacity = max(1, min(n_draws, self._batch, budget // each, most))
         while True:
             try:
                 return Workspace.make(n_samples, self._n_outputs, capacity, wide, self._device)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
             if capacity == 1:
                 raise ResourceError(
@@ -225,13 +215,6 @@ class TritonDeferredEngine(Engine):
             capacity = (capacity + 1) // 2
             self._batch = capacity
             self._note = f"memory of {self.device} ran out: batches of {capacity:,} draws"
-
-    def _budget(self) -> int:
-        if self._memory is not None:
-            return self._memory
-        if self._device.type != "cuda":
-            return 1 << 26
-        return int(MEMORY_SHARE * torch.cuda.mem_get_info(self._device)[0])
 
     def _to_device(self, values: npt.NDArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
@@ -244,35 +227,3 @@ def unsupported(ensemble: DeferredEnsemble) -> str | None:
     if any(layer.units > plan.MAX_UNITS for layer in ensemble.plan.hidden):
         return f"a layer has more than {plan.MAX_UNITS:,} units"
     return None
-
-
-def find_device(device: str | None) -> torch.device:
-    """The GPU for a name; in Triton's interpreter the CPU, unless a GPU is named.
-
-    Raises:
-        UsageError: the name of no GPU.
-        ResourceError: there is no such GPU.
-    """
-    if launch.interpreted() and device in (None, "cpu"):
-        return torch.device("cpu")
-    kind, _, number = (device or "cuda").partition(":")
-    if kind != "cuda" or not (number.isdigit() or (device or "cuda") == "cuda"):
-        raise UsageError(
-            f"the triton engine computes on a GPU, not on {device!r}.",
-            why="its kernels are compiled for GPUs; they know cuda, and cuda with a number.",
-            fix="device='cuda' (--device cuda), or engine='cpu' (--engine cpu).",
-        )
-    if int(number or 0) >= torch.cuda.device_count():
-        raise ResourceError(
-            f"there is no device {device or 'cuda'}.",
-            why=f"PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here.",
-            fix="engine='cpu' (--engine cpu), or install a driver and a CUDA build of PyTorch.",
-        )
-    return torch.device("cuda", int(number or 0))
-
-
-def _out_of_memory(error: Exception) -> bool:
-    text = str(error)
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
-        "out of memory" in text or "can't allocate memory" in text or "alloc_cpu" in text
-    )

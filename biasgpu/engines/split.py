@@ -1,0 +1,61 @@
+"""Several engines as one, each on draws of its own: the GPUs of a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import numpy as np
+
+from biasgpu.engines.base import Engine, Prefixes
+
+
+class SplitEngine(Engine):
+    """Shares out every range of draws, in parts that follow each other. See `Engine`.
+
+    Args:
+        engines: two or more, for the same ensemble and training set, on devices of their own.
+    """
+
+    name: ClassVar[str] = "triton"
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        first = engines[0]
+        super().__init__(first.ensemble, first.x_train, first.y_train)
+        self.engines = tuple(engines)
+        self.device = ",".join(engine.device for engine in engines)
+        self._pool = ThreadPoolExecutor(len(engines), "biasgpu-device")
+
+    def screen(self, first_draw: int, n_draws: int) -> Prefixes:
+        """See `Engine.screen`."""
+        ends = [n_draws * (i + 1) // len(self.engines) for i in range(len(self.engines))]
+        starts = [0, *ends[:-1]]
+        futures = [
+            self._pool.submit(engine.screen, first_draw + start, end - start)
+            for engine, start, end in zip(self.engines, starts, ends, strict=True)
+            if end > start
+        ]
+        parts = [future.result() for future in futures]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint16)
+
+    @property
+    def notice(self) -> str:
+        """What each has to say, once."""
+        return "; ".join(dict.fromkeys(e.notice for e in self.engines if e.notice))
+
+    @property
+    def granularity(self) -> int:
+        """See `Engine.granularity`."""
+        return sum(engine.granularity for engine in self.engines)
+
+    @property
+    def minimum(self) -> int:
+        """See `Engine.minimum`."""
+        return sum(engine.minimum for engine in self.engines)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._pool.shutdown()
+        for engine in self.engines:
+            engine.close()

@@ -1,0 +1,74 @@
+"""What the engines with Triton kernels share: devices by name, their memory, lists on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from biasgpu.errors import ResourceError, UsageError
+from biasgpu.kernels import launch
+
+MEMORY_SHARE = 0.5  # of what is free
+INTERPRETER_BYTES = 1 << 26
+
+
+@dataclass(frozen=True)
+class PlaceList:
+    """Places of draws, and on the device their number."""
+
+    values: Tensor
+    counter: Tensor
+
+    @classmethod
+    def empty(cls, n: int, device: torch.device) -> PlaceList:
+        """Room for n."""
+        return cls(
+            torch.empty(n, dtype=torch.int64, device=device),
+            torch.zeros(1, dtype=torch.int64, device=device),
+        )
+
+    def length(self) -> int:
+        """Waits for the device."""
+        return int(self.counter.item())
+
+
+def find_device(device: str | None) -> torch.device:
+    """The GPU for a name; in Triton's interpreter the CPU, unless a GPU is named.
+
+    Raises:
+        UsageError: the name of no GPU.
+        ResourceError: there is no such GPU.
+    """
+    if launch.interpreted() and device in (None, "cpu"):
+        return torch.device("cpu")
+    kind, _, number = (device or "cuda").partition(":")
+    if kind != "cuda" or not (number.isdigit() or (device or "cuda") == "cuda"):
+        raise UsageError(
+            f"the triton engine computes on a GPU, not on {device!r}.",
+            why="its kernels are compiled for GPUs; they know cuda, and cuda with a number.",
+            fix="device='cuda' (--device cuda), or engine='cpu' (--engine cpu).",
+        )
+    if int(number or 0) >= torch.cuda.device_count():
+        raise ResourceError(
+            f"there is no device {device or 'cuda'}.",
+            why=f"PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here.",
+            fix="engine='cpu' (--engine cpu), or install a driver and a CUDA build of PyTorch.",
+        )
+    return torch.device("cuda", int(number or 0))
+
+
+def budget_bytes(device: torch.device) -> int:
+    """Memory that a batch may take: a share of what is free."""
+    if device.type != "cuda":
+        return INTERPRETER_BYTES
+    return int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0])
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed for want of memory."""
+    text = str(error)
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
+        "out of memory" in text or "can't allocate memory" in text or "alloc_cpu" in text
+    )
