@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from biasgpu.reopen import open
     from biasgpu.run import Run
     from biasgpu.sampling import resume, sample, stream
+    from biasgpu.study import Study, compare, family, open_study
     from biasgpu.task import Task
     from biasgpu.tasks import task, task_from_arrays
 
@@ -37,14 +38,18 @@ _PLACES = {
     "Ensemble": "biasgpu.ensemble",
     "Network": "biasgpu.network",
     "Run": "biasgpu.run",
+    "Study": "biasgpu.study",
     "Task": "biasgpu.task",
     "citation": "biasgpu.citations",
+    "compare": "biasgpu.study",
     "errors": "",
+    "family": "biasgpu.study",
     "figures": "",
     "layers": "",
     "lenet": "biasgpu.architectures",
     "mlp": "biasgpu.architectures",
     "open": "biasgpu.reopen",
+    "open_study": "biasgpu.study",
     "paper_mlp": "biasgpu.architectures",
     "priors": "",
     "resume": "biasgpu.sampling",
@@ -60,15 +65,19 @@ __all__ = [
     "Ensemble",
     "Network",
     "Run",
+    "Study",
     "Task",
     "__version__",
     "citation",
+    "compare",
     "errors",
+    "family",
     "figures",
     "layers",
     "lenet",
     "mlp",
     "open",
+    "open_study",
     "paper_mlp",
     "priors",
     "resume",
