@@ -10,7 +10,7 @@ from __future__ import annotations
 from biasgpu.study.api import compare
 from biasgpu.study.cells import Cell
 from biasgpu.study.definition import Study
-from biasgpu.study.family import family
+from biasgpu.study.families import family
 from biasgpu.study.load import StudyFolder, open_study
 
 __all__ = ["Cell", "Study", "StudyFolder", "compare", "family", "open_study"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from biasgpu.architectures import Architecture
 from biasgpu.errors import UsageError
-from biasgpu.study import family as families
+from biasgpu.study import families
 from biasgpu.study.cells import Way
 from biasgpu.study.definition import Study
 
@@ -58,22 +58,12 @@ def jobs(study: Study) -> list[Job]:
     Raises:
         UsageError: two of them would have one name.
     """
-    found = [
-        Job(
-            way,
-            architecture,
-            prior,
-            data_seed,
-            n,
-            seed_of(study.seed, way, architecture, prior, data_seed, n),
-        )
-        for data_seed in study.data_seeds
-        for architecture in study.architectures
-        for way, prior, n in (
-            *(("guess-and-check", prior, study.n_train) for prior in study.priors),
-            *(("sgd", init, n) for init in study.inits for n in study.n),
-        )
-    ]
+    found: list[Job] = []
+    for data_seed in study.data_seeds:
+        for architecture in study.architectures:
+            of = (architecture, data_seed)
+            found += [_job(study, "guess-and-check", *of, p, study.n_train) for p in study.priors]
+            found += [_job(study, "sgd", *of, init, n) for init in study.inits for n in study.n]
     for name, count in Counter(job.file for job in found).items():
         if count > 1:
             raise UsageError(
@@ -83,6 +73,13 @@ def jobs(study: Study) -> list[Job]:
                 "output=...).",
             )
     return found
+
+
+def _job(
+    study: Study, way: Way, architecture: Architecture, data_seed: int, prior: str, n_train: int
+) -> Job:
+    seed = seed_of(study.seed, way, architecture, prior, data_seed, n_train)
+    return Job(way, architecture, prior, data_seed, n_train, seed)
 
 
 def seed_of(
