@@ -10,8 +10,7 @@ from typing import Any
 from biasgpu import priors, rng
 from biasgpu.architectures import Architecture
 from biasgpu.errors import UsageError, suggestion, unknown
-from biasgpu.study import families
-from biasgpu.study import settings
+from biasgpu.study import families, settings
 from biasgpu.tasks import SELECTIONS
 from biasgpu.training.recipe import Recipe
 

@@ -82,8 +82,7 @@ def _cell(
         task=f"{found.task.name} {' vs '.join(found.task.class_names)}",
         problem=problem,
         about={
-            "file": job.file,
-            "seed": job.seed,
+            **_about(study, job),
             "elapsed_s": found.elapsed_s,
             "engine": str(found.last_session.get("engine", "")),
             "stopped_by": found.stop_reason,
@@ -106,7 +105,7 @@ def _without(study: Study, job: Job, problem: str) -> list[Cell]:
             n_classes=study.n_classes,
             task=study.task_name,
             problem=problem,
-            about={"file": job.file, "seed": job.seed},
+            about=_about(study, job),
         )
         for n_train in points
     ]
@@ -120,6 +119,11 @@ def _shared(study: Study, job: Job) -> dict[str, Any]:
         "data_seed": job.data_seed,
         "optimizer": study.optimizer if job.way == "sgd" else "",
     }
+
+
+def _about(study: Study, job: Job) -> dict[str, Any]:
+    epochs = {"epochs": study.epochs} if job.way == "sgd" else {}
+    return {"file": job.file, "seed": job.seed, **epochs}
 
 
 def _missing(found: Any, estimate: Estimate, asked: int, tried: str) -> str:
