@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,11 @@ import numpy as np
 from biasgpu import methods, priors
 from biasgpu.architectures import Architecture
 from biasgpu.curve import curve_points
+from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.engines.base import MAX_TRAIN
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import DamagedFileError, UsageError
+from biasgpu.layout import Step
 from biasgpu.possible import check_task
 from biasgpu.priors import Prior
 from biasgpu.task import Task
@@ -35,6 +37,7 @@ class Experiment:
         curve_fits: fits kept at each N of the curve below n_train.
         keep_predictions: keep the predicted class of every test sample with every row.
         method: "direct" or "deferred": how names become networks.
+        measures: keep what measures need with every row (`biasgpu.measures.columns`).
 
     Raises:
         UsageError: parts that do not fit together, or numbers out of range.
@@ -49,6 +52,7 @@ class Experiment:
     curve_fits: int = 100
     keep_predictions: bool = False
     method: str = "direct"
+    measures: bool = False
 
     def __post_init__(self) -> None:
         check_parts(self.task, self.architecture)
@@ -74,6 +78,8 @@ class Experiment:
             )
         _ = self.points
         check_task(self.task, ensemble)
+        if self.measures and isinstance(ensemble, DeferredEnsemble):
+            ensemble.check_size()  # norms and Lipschitz constants are those of whole networks
 
     @cached_property
     def ensemble(self) -> Ensemble:
@@ -84,6 +90,16 @@ class Experiment:
     def points(self) -> tuple[int, ...]:
         """The N of the curve."""
         return curve_points(self.task.y_train, self.task.n_classes)
+
+    @property
+    def n_counted(self) -> int:
+        """Candidates that a draw counts as."""
+        return self.ensemble.n_arrangements
+
+    @property
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The optional columns of its rows, and the shape of a row of each."""
+        return measured_shapes(self.task, self.ensemble.steps) if self.measures else {}
 
     @property
     def last_draw(self) -> int:
@@ -136,6 +152,8 @@ class Experiment:
             "first_draw": int(self.first_draw),
             "curve_fits": self.curve_fits,
             "keep_predictions": bool(self.keep_predictions),
+            # Absent where there are none, as in the files of older versions.
+            **({"measures": True} if self.measures else {}),
         }
 
     @classmethod
@@ -173,6 +191,7 @@ class Experiment:
                 curve_fits=int(config["curve_fits"]),
                 keep_predictions=bool(config["keep_predictions"]),
                 method=method,
+                measures=bool(config.get("measures", False)),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise DamagedFileError(
@@ -180,6 +199,17 @@ class Experiment:
                 why="it says how to rebuild every network.",
                 fix="give a file that biasgpu sample wrote.",
             ) from error
+
+
+def measured_shapes(task: Task, steps: Sequence[Step]) -> dict[str, tuple[int, ...]]:
+    """The columns that measures fill, and the shape of a row of each."""
+    layers = sum(step.linear is not None for step in steps)
+    return {
+        "train_logits": (task.n_train, task.n_classes),
+        "lipschitz": (),
+        "frobenius": (layers,),
+        "spectral": (layers,),
+    }
 
 
 def check_parts(task: object, architecture: object) -> None:
@@ -212,6 +242,7 @@ def make(
     curve_fits: int = 100,
     keep_predictions: bool = False,
     method: str = methods.AUTO,
+    measures: bool = False,
 ) -> Experiment:
     """An experiment from the arguments of `sample`."""
     check_parts(task, architecture)
@@ -224,6 +255,7 @@ def make(
         curve_fits=curve_fits,
         keep_predictions=keep_predictions,
         method=methods.choose(method, task, architecture, prior),
+        measures=measures,
     )
     return starting(whole, whole.draw_of(first_index))
 

@@ -1,20 +1,24 @@
-"""Fits as columns: one row a candidate that was kept."""
+"""Fits as columns: one row a network that was kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from biasgpu.errors import UsageError
+from biasgpu.optional import OptionalColumn, about
 
 
 @dataclass(frozen=True, eq=False)
 class Fits:
-    """Candidates that were kept, one row each, in order of their index.
+    """Networks that were kept, one row each, in order of their index.
+
+    The columns behind `test_predictions` are there only where they were asked for; this is the one
+    place that declares them.
 
     Args:
         index: uint64 `(n,)`, the candidate's name under the run's seed.
@@ -24,6 +28,14 @@ class Fits:
         test_accuracy: float64 `(n,)`, in [0, 1]; NaN where the test set is empty.
         test_accuracy_per_class: float64 `(n, K)`; NaN for a class without test samples.
         test_predictions: uint8 `(n, n_test)`, or None where they were not asked for.
+        train_logits: float64 `(n, n_train, K)`, by class; (0, z) for a one-logit head.
+        lipschitz: float64 `(n,)`: the largest norm, over the test set, of the gradient of
+            (logit 1 - logit 0) by the input.
+        frobenius, spectral: float64 `(n, layers with weights)`: norms of the weights, a
+            convolution's as a matrix with a row a unit.
+        gradient_norm: float64 `(n, epochs + 1)` of trained networks; NaN after one stopped.
+        weights: float32 `(n, kept epochs, parameters)` of trained networks.
+        epochs: int64 `(n,)`: how many epochs each was trained.
 
     Raises:
         UsageError: columns whose types or shapes do not fit together.
@@ -35,12 +47,77 @@ class Fits:
     test_accuracy: npt.NDArray[np.float64]
     test_accuracy_per_class: npt.NDArray[np.float64]
     test_predictions: npt.NDArray[np.uint8] | None = None
+    train_logits: npt.NDArray[np.float64] | None = field(
+        default=None,
+        metadata=about(
+            np.float64,
+            ("train_sample", "class"),
+            "logit",
+            "the logits of every training sample, by class; (0, z) for a one-logit head",
+        ),
+    )
+    lipschitz: npt.NDArray[np.float64] | None = field(
+        default=None,
+        metadata=about(
+            np.float64,
+            (),
+            "logit per unit of input",
+            "the largest Euclidean norm, over the test set, of the gradient of (logit 1 - logit 0) by "
+            "the input",
+            least=0.0,
+        ),
+    )
+    frobenius: npt.NDArray[np.float64] | None = field(
+        default=None,
+        metadata=about(
+            np.float64,
+            ("layer",),
+            "1",
+            "the Frobenius norm of each layer's weights",
+            least=0.0,
+        ),
+    )
+    spectral: npt.NDArray[np.float64] | None = field(
+        default=None,
+        metadata=about(
+            np.float64,
+            ("layer",),
+            "1",
+            "the largest singular value of each layer's weights, one row a unit",
+            least=0.0,
+        ),
+    )
+    gradient_norm: npt.NDArray[np.float64] | None = field(
+        default=None,
+        metadata=about(
+            np.float64,
+            ("epoch",),
+            "loss",
+            "the Euclidean norm, over all parameters, of the gradient of the mean training loss, at "
+            "the initialisation and after each epoch; NaN after training stopped",
+            least=0.0,
+            gaps=True,
+        ),
+    )
+    weights: npt.NDArray[np.float32] | None = field(
+        default=None,
+        metadata=about(
+            np.float32,
+            ("kept_epoch", "parameter"),
+            "1",
+            "all parameters after each kept epoch: layer after layer the weights, then the biases",
+        ),
+    )
+    epochs: npt.NDArray[np.int64] | None = field(
+        default=None,
+        metadata=about(np.int64, (), "epoch", "how many epochs the network was trained", least=0.0),
+    )
 
     def __post_init__(self) -> None:
         rows = len(np.atleast_1d(np.asarray(self.index)))
         for name, dtype, ndim in _COLUMNS:
             value = getattr(self, name)
-            if value is None and name == "test_predictions":
+            if value is None and name in _MAY_LACK:
                 continue
             array = _column(value, name, np.dtype(dtype), ndim)
             if len(array) != rows:
@@ -52,8 +129,24 @@ class Fits:
             object.__setattr__(self, name, array)
 
     @classmethod
-    def empty(cls, n_classes: int, n_test: int, predictions: bool) -> Fits:
-        """No fits, with columns for `n_classes` classes and `n_test` test samples."""
+    def empty(
+        cls,
+        n_classes: int,
+        n_test: int,
+        predictions: bool,
+        optional: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> Fits:
+        """No fits, with columns for `n_classes` classes and `n_test` test samples.
+
+        Args:
+            n_classes, n_test: of the task.
+            predictions: with the column `test_predictions`.
+            optional: the shape of a row of each optional column that there is to be.
+        """
+        more: dict[str, Any] = {
+            name: np.zeros((0, *shape), OPTIONAL[name].dtype)
+            for name, shape in (optional or {}).items()
+        }
         return cls(
             index=np.zeros(0, np.uint64),
             prefix=np.zeros(0, np.int64),
@@ -61,6 +154,7 @@ class Fits:
             test_accuracy=np.zeros(0),
             test_accuracy_per_class=np.zeros((0, n_classes)),
             test_predictions=np.zeros((0, n_test), np.uint8) if predictions else None,
+            **more,
         )
 
     @classmethod
@@ -68,7 +162,7 @@ class Fits:
         """One after the other, in the order given; at least one part is needed.
 
         Raises:
-            UsageError: no parts, or parts that differ in classes, test samples or predictions.
+            UsageError: no parts, or parts that differ in their columns or the shape of a row.
         """
         parts = list(parts)
         if not parts:
@@ -80,7 +174,7 @@ class Fits:
         if len({part._row_shape for part in parts}) > 1:
             raise UsageError(
                 "fits: the parts differ in the number of classes or test samples, or only some "
-                "hold predictions.",
+                "hold predictions or other optional columns.",
                 why="rows of one run are alike.",
                 fix="concatenate rows of one run only.",
             )
@@ -111,18 +205,42 @@ class Fits:
         return self.test_accuracy_per_class.shape[1]
 
     @property
-    def _row_shape(self) -> tuple[int, int | None]:
+    def optional(self) -> dict[str, tuple[int, ...]]:
+        """The optional columns that the rows have, and the shape of a row of each."""
+        arrays = {name: getattr(self, name) for name in OPTIONAL}
+        return {name: array.shape[1:] for name, array in arrays.items() if array is not None}
+
+    def with_optional(self, names: Collection[str]) -> Fits:
+        """The same rows without the optional columns that are not named."""
+        columns = {name: getattr(self, name) for name, _, _ in _COLUMNS}
+        return Fits(
+            **{k: None if k in OPTIONAL and k not in names else columns[k] for k in columns}
+        )
+
+    @property
+    def _row_shape(self) -> tuple[Any, ...]:
         predictions = self.test_predictions
-        return self.n_classes, None if predictions is None else predictions.shape[1]
+        return (
+            self.n_classes,
+            None if predictions is None else predictions.shape[1],
+            *self.optional.items(),
+        )
 
 
-_COLUMNS: tuple[tuple[str, type, int], ...] = (
+OPTIONAL = {
+    column.name: OptionalColumn(column.name, *column.metadata["about"])
+    for column in fields(Fits)
+    if "about" in column.metadata
+}
+_MAY_LACK = {"test_predictions", *OPTIONAL}
+_COLUMNS: tuple[tuple[str, Any, int], ...] = (
     ("index", np.uint64, 1),
     ("prefix", np.int64, 1),
     ("margin", np.float64, 1),
     ("test_accuracy", np.float64, 1),
     ("test_accuracy_per_class", np.float64, 2),
     ("test_predictions", np.uint8, 2),
+    *((name, column.dtype, 1 + len(column.labels)) for name, column in OPTIONAL.items()),
 )
 
 

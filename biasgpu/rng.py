@@ -99,6 +99,32 @@ def words(
     return philox(counter, np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64))
 
 
+def words_of(
+    seed: int,
+    draws: npt.NDArray[np.uint64],
+    blocks: npt.NDArray[np.integer],
+    *,
+    stream: int = STREAM_WEIGHTS,
+) -> npt.NDArray[np.uint32]:
+    """The same blocks of many draws.
+
+    Args:
+        seed: the 64-bit seed of the run.
+        draws: uint64 `(n,)`.
+        blocks: `(m,)`, block numbers below 2**32.
+        stream: what the words are for.
+
+    Returns:
+        uint32 `(n, m, 4)`; `words(seed, draw, blocks)` for each draw.
+    """
+    counter = np.empty((len(draws), len(blocks), 4), dtype=np.uint64)
+    counter[..., 0] = blocks
+    counter[..., 1] = stream
+    counter[..., 2] = (draws & _LOW)[:, None]
+    counter[..., 3] = (draws >> _SHIFT)[:, None]
+    return philox(counter, np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64))
+
+
 def permutation(seed: int, draw: int, n: int, *, stream: int) -> npt.NDArray[np.int64]:
     """A random order of `n` things, by sorting 64-bit random keys; the same on every machine."""
     raw = words(seed, draw, np.arange((n + 1) // 2), stream=stream).astype(np.uint64)

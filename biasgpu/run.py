@@ -2,78 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from biasgpu import curve as curves
 from biasgpu import estimates
-from biasgpu.architectures import Architecture
-from biasgpu.ensemble import Ensemble
-from biasgpu.estimates import Estimate, StoppedBy
+from biasgpu.drawn import DrawnNetworks
+from biasgpu.estimates import Estimate
 from biasgpu.experiment import Experiment
 from biasgpu.fits import Fits
 from biasgpu.network import Network
+from biasgpu.outcome import INTERRUPTED, Outcome
 from biasgpu.priors import Prior
-from biasgpu.task import Task
 
 if TYPE_CHECKING:
     from biasgpu.recheck import Recheck
 
-INTERRUPTED = "interrupted"
-_STOPPED_BY: dict[str, StoppedBy] = {"fits": "fits", "candidates": "candidates", "time": "time"}
 
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Run:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Run(Outcome):
     """The result of sampling. `run[i]` is its i-th fit, `len(run)` how many there are.
 
     Attributes:
         experiment: task, architecture, prior, seed, and which rows were kept.
         n_draws: draws decided; each is `ensemble.n_arrangements` candidates.
-        prefix_counts: int64 `(n_train + 1,)`: how many draws have each exact prefix.
         fits: the rows kept, by index: every fit, and the first few at each smaller N.
         stop_reason: "fits", "candidates", "time"; "interrupted" or "failed" where it was cut short,
             "" where it goes on or was killed.
-        complete: whether a stopping rule was reached.
-        elapsed_s: seconds of work, over all sessions.
-        n_borderline: draws that an engine left to the law.
-        provenance: versions, machine, date, engine, stopping rules (JSON-able); sessions that
-            resumed the run have the same in the list `resumed`.
-        confidence: of the intervals.
-        output: the results file, or None.
+
+    The others are those of `Outcome`.
     """
 
     experiment: Experiment
-    n_draws: int
-    prefix_counts: npt.NDArray[np.int64]
-    fits: Fits
-    stop_reason: str
-    complete: bool
-    elapsed_s: float
-    n_borderline: int
-    provenance: Mapping[str, Any]
-    confidence: float = 0.95
-    output: Path | None = None
+    COUNTERS: ClassVar[tuple[str, ...]] = ("n_borderline",)
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The experiment, JSON-able."""
-        return self.experiment.to_config()
-
-    @property
-    def task(self) -> Task:
-        """The training samples and the test set."""
-        return self.experiment.task
-
-    @property
-    def architecture(self) -> Architecture:
-        """The layers."""
-        return self.experiment.architecture
+    def n_borderline(self) -> int:
+        """Draws that an engine left to the law."""
+        return self.counters.get("n_borderline", 0)
 
     @property
     def prior(self) -> Prior:
@@ -81,44 +51,9 @@ class Run:
         return self.experiment.prior
 
     @property
-    def seed(self) -> int:
-        """The 64-bit seed of the stream."""
-        return self.experiment.seed
-
-    @property
-    def ensemble(self) -> Ensemble:
-        """All networks that the run draws from."""
-        return self.experiment.ensemble
-
-    @property
-    def engine(self) -> str:
-        """What screened, in the last session."""
-        return str(self.last_session.get("engine", ""))
-
-    @property
-    def device(self) -> str:
-        """Where it screened."""
-        return str(self.last_session.get("device", ""))
-
-    @property
-    def last_session(self) -> Mapping[str, Any]:
-        """The provenance of the last session: its engine, device, versions, stopping rules."""
-        return (self.provenance.get("resumed") or [self.provenance])[-1]
-
-    @property
-    def stopped_by(self) -> StoppedBy:
-        """What ended it, as estimates take it: "fits", "candidates", "time", else "user"."""
-        return _STOPPED_BY.get(self.stop_reason, "user")
-
-    @property
     def n_candidates(self) -> int:
         """Candidates tested: all arrangements of all draws up to the last one decided."""
         return self.ensemble.n_arrangements * self.n_draws
-
-    @property
-    def n_fits(self) -> int:
-        """Fits of the whole training set."""
-        return int(self.prefix_counts[-1])
 
     @property
     def candidates_per_s(self) -> float | None:
@@ -211,6 +146,24 @@ class Run:
 
         return summarize(self)
 
+    def at(self, n_train: int) -> DrawnNetworks:
+        """The fits of the first `n_train` training samples, as a set of networks for measures.
+
+        Returns:
+            `fits_at(n_train)`, on a task of the first `n_train` training samples.
+
+        Raises:
+            UsageError: not an N of the curve.
+        """
+        fits = self.fits_at(n_train)
+        if fits.train_logits is not None:
+            fits = replace(fits, train_logits=fits.train_logits[:, :n_train])
+        return DrawnNetworks(self.task.first(n_train), self.ensemble, fits.index, fits)
+
+    def parameters(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """The parameters of the fits `start .. stop - 1`; see `biasgpu.networks.Networks`."""
+        return self.at(self.task.n_train).parameters(start, stop)
+
     def network(self, index: int) -> Network:
         """Any candidate of the run's ensemble by its index; it need not be a fit.
 
@@ -219,9 +172,6 @@ class Run:
         """
         return Network(self.ensemble, int(index))
 
-    def __len__(self) -> int:
-        return self.n_fits
-
     def __getitem__(self, place: int) -> Network:
         """The fit in that place, by index; negative places count from the end."""
         return self.network(int(self.fits_at(self.task.n_train).index[place]))
@@ -229,9 +179,6 @@ class Run:
     def __iter__(self) -> Iterator[Network]:
         for index in self.fits_at(self.task.n_train).index.tolist():
             yield self.network(index)
-
-    def __bool__(self) -> bool:
-        return True  # a run without fits is a run all the same
 
     def verify(
         self, *, threads: int | None = None, on_progress: Callable[[Recheck], None] | None = None
@@ -251,3 +198,6 @@ class Run:
 
     def _point(self, n_train: int) -> int:
         return curves.check_point(n_train, self.experiment.points)
+
+
+__all__ = ["INTERRUPTED", "Run"]

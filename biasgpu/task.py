@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -111,6 +111,14 @@ class Task:
     def shape(self) -> Shape:
         """The shape of one input: `(channels, height, width)` or `(features,)`."""
         return self.x_train.shape[1:]
+
+    def first(self, n_train: int) -> Task:
+        """The same task with its first `n_train` training samples only."""
+        if n_train == self.n_train:
+            return self
+        config = {**self.config, "n_train": n_train} if "n_train" in self.config else self.config
+        x, y = self.x_train[:n_train], self.y_train[:n_train]
+        return replace(self, x_train=x, y_train=y, config=config)
 
     @cached_property
     def checksum(self) -> str:

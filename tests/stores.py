@@ -103,7 +103,9 @@ def write(path: Path, *, batches: int = 2, finish: bool = False) -> Path:
 
 def essence(stored: Stored) -> tuple[Any, ...]:
     """Everything that was read, in a form that compares."""
-    columns = [getattr(stored.fits, name).tobytes() for name in stored.fits.__dataclass_fields__]
+    names = stored.fits.__dataclass_fields__
+    values = [getattr(stored.fits, name) for name in names]
+    columns = [None if value is None else value.tobytes() for value in values]
     commit = stored.commit
     totals = commit.prefix_counts.tolist(), commit.next_draw, commit.elapsed_s, commit.stop_reason
     return stored.config, stored.provenance, stored.task.checksum, columns, totals

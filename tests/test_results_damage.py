@@ -99,7 +99,7 @@ def test_a_torn_newest_commit(tmp_path: Path) -> None:
         (b'{"format": "biasgpu-run"' + b" " * 5000, "header cannot be read"),
         (b'{"format": "biasgpu-run"}' + b" " * 5000, "no format version"),
         (b'{"format": "biasgpu-run", "format_version": 1}', "header is incomplete"),
-        (b'{"format": "biasgpu-run", "format_version": 2}', "has format version 2"),
+        (b'{"format": "biasgpu-run", "format_version": 3}', "has format version 3"),
     ],
 )
 def test_foreign_files(tmp_path: Path, content: bytes, says: str) -> None:

@@ -96,7 +96,7 @@ def _text(name: str, text: bytes) -> Callable[[h5py.File], None]:
         (_attribute("task", "checksum", "0"), "do not match their checksum"),
         (_attribute("task", "format_version", 2), "/task has format version 2"),
         (_attribute("fits", "format_version", 2), "/fits has format version 2"),
-        (_attribute("/", "format_version", 2), "/ has format version 2"),
+        (_attribute("/", "format_version", 3), "/ has format version 3"),
         (_attribute("/", "format_version", "one"), "no format version"),
         (_attribute("/", "format_version", [1, 1]), "no format version"),
         (_attribute("/", "format", "other"), "does not name its format"),

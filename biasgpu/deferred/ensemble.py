@@ -160,7 +160,7 @@ class DeferredEnsemble(Ensemble):
         ]
 
     def _float64_parameters(self, draw: int) -> list[Wide | None]:
-        self._check_size()
+        self.check_size()
         result = self._front(draw)
         features = self.features(draw, len(self.x))
         matrices = iter(
@@ -175,7 +175,12 @@ class DeferredEnsemble(Ensemble):
             result.append((np.ascontiguousarray(rows[:, : step.fan_in]), bias))
         return result
 
-    def _check_size(self) -> None:
+    def check_size(self) -> None:
+        """Refuse to write down what has no weights, or too many.
+
+        Raises:
+            UsageError: says which.
+        """
         if self.plan.infinite:
             raise UsageError(
                 "an infinitely wide network has no weights.",

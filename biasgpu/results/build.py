@@ -66,7 +66,7 @@ def build_file(
         # Space is claimed now, so that later commits need none and cannot run out of it.
         _allocate(file, size)
         write_slot(file, regions, layout, commit)
-        header = make_header(file, size, regions)
+        header = make_header(file, size, regions, layout.version)
         file.seek(0)
         write_all(file, header.encode())
         if source is not None and hasattr(os, "fchmod"):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from biasgpu.errors import RefusedError, UsageError
-from biasgpu.fits import Fits
+from biasgpu.fits import OPTIONAL, Fits
 from biasgpu.results.commits import Commit
 from biasgpu.results.layout import Layout
 
@@ -51,8 +51,23 @@ def check_rows(fits: Fits, layout: Layout, last_index: int) -> None:
             why="there is one prediction for each test sample.",
             fix="append rows that were made for this task.",
         )
+    if fits.optional != dict(layout.optional):
+        raise UsageError(
+            f"fits with the optional columns {_listed(fits.optional)}, but the file has "
+            f"{_listed(layout.optional)}.",
+            why="all rows of a file have the same columns.",
+            fix="append rows that were made for this file.",
+        )
     if not len(fits):
         return
+    for name in fits.optional:
+        problem = OPTIONAL[name].problem(getattr(fits, name))
+        if problem:
+            raise UsageError(
+                f"{problem}.",
+                why="a file holds what can be read back and used.",
+                fix="check where the values come from, or leave the column out.",
+            )
     if predictions is not None and predictions.size and predictions.max() >= task.n_classes:
         raise UsageError(
             f"a prediction is class {predictions.max()} of {task.n_classes}.",
@@ -71,6 +86,10 @@ def check_rows(fits: Fits, layout: Layout, last_index: int) -> None:
             why="the order of the rows is part of a run's result.",
             fix="append batches in the order of their draws, each once.",
         )
+
+
+def _listed(optional: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in optional.items()) or "none"
 
 
 def check_totals(commit: Commit, previous: Commit) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from biasgpu.fits import Fits
+from biasgpu.fits import OPTIONAL, Fits
 
 MAX_TRAIN = int(np.iinfo(np.uint16).max)
 MAX_CLASSES = 256
@@ -40,8 +41,16 @@ class Column:
         return int(np.prod(self.row_shape, dtype=np.int64)) * self.dtype.itemsize
 
 
-def columns_of(n_classes: int, n_test: int, keep_predictions: bool) -> tuple[Column, ...]:
-    """The columns of a run, in the order of their checksums in a commit."""
+def columns_of(
+    n_classes: int, n_test: int, keep_predictions: bool, optional: Mapping[str, tuple[int, ...]]
+) -> tuple[Column, ...]:
+    """The columns of a run, in the order of their checksums in a commit.
+
+    Args:
+        n_classes, n_test: of the task.
+        keep_predictions: with the column `test_predictions`.
+        optional: the shape of a row of each further column (`biasgpu.fits.OPTIONAL`).
+    """
     columns = (
         Column(
             "index",
@@ -84,8 +93,9 @@ def columns_of(n_classes: int, n_test: int, keep_predictions: bool) -> tuple[Col
             ("row", "class"),
         ),
     )
+    more = tuple(_optional(name, optional[name]) for name in OPTIONAL if name in optional)
     if not keep_predictions:
-        return columns
+        return (*columns, *more)
     packed = n_classes == 2
     predictions = Column(
         "test_predictions",
@@ -96,7 +106,13 @@ def columns_of(n_classes: int, n_test: int, keep_predictions: bool) -> tuple[Col
         + (": 8 to a byte, the first in the highest bit, the last byte filled up with 0" * packed),
         ("row", "test_byte" if packed else "test_sample"),
     )
-    return (*columns, predictions)
+    return (*columns, predictions, *more)
+
+
+def _optional(name: str, row_shape: tuple[int, ...]) -> Column:
+    about = OPTIONAL[name]
+    dtype = about.dtype.newbyteorder("<")
+    return Column(name, dtype, row_shape, about.units, about.description, ("row", *about.labels))
 
 
 def encode(fits: Fits, column: Column, n_classes: int) -> bytes:

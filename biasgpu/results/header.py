@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from biasgpu.errors import DamagedFileError
 
 FORMAT = "biasgpu-run"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # the newest; a file names the first that describes it
 HEADER_BYTES = 2048
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _BLOCK = 1 << 20
@@ -32,18 +32,20 @@ class Header:
         regions: dataset name to `(offset, length)` in bytes: the parts that commits write to. All
             other bytes never change after the file is made.
         crc32: over the bytes outside the header and outside the regions.
+        version: of the format.
     """
 
     size_bytes: int
     regions: dict[str, tuple[int, int]]
     crc32: int
+    version: int = 1
 
     def encode(self) -> bytes:
         """The block of `HEADER_BYTES` bytes."""
         line = json.dumps(
             {
                 "format": FORMAT,
-                "format_version": FORMAT_VERSION,
+                "format_version": self.version,
                 "size_bytes": self.size_bytes,
                 "crc32": self.crc32,
                 "regions": {name: list(region) for name, region in self.regions.items()},
@@ -54,15 +56,18 @@ class Header:
         return line.ljust(HEADER_BYTES - 1) + b"\n"
 
 
-def make_header(file: BinaryIO, size_bytes: int, regions: dict[str, tuple[int, int]]) -> Header:
+def make_header(
+    file: BinaryIO, size_bytes: int, regions: dict[str, tuple[int, int]], version: int = 1
+) -> Header:
     """The header of a file whose structure is complete.
 
     Args:
         file: open for reading.
         size_bytes: its size.
         regions: what commits will write to.
+        version: of the format.
     """
-    return Header(size_bytes, regions, _crc_outside(file, size_bytes, regions))
+    return Header(size_bytes, regions, _crc_outside(file, size_bytes, regions), version)
 
 
 def read_header(file: BinaryIO, path: Path) -> Header:
@@ -93,7 +98,7 @@ def read_header(file: BinaryIO, path: Path) -> Header:
     actual = file.seek(0, os.SEEK_END)
     if actual != size:
         raise damaged(path, f"it has {actual} bytes and should have {size}")
-    header = Header(size, {k: _region(v, size, path) for k, v in regions.items()}, crc)
+    header = Header(size, {k: _region(v, size, path) for k, v in regions.items()}, crc, version)
     ends = HEADER_BYTES
     for offset, length in sorted(header.regions.values()):
         if length and offset < ends:

@@ -8,6 +8,7 @@ is ever changed in place and nothing that stops a writer can tear it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -17,7 +18,7 @@ import numpy as np
 from biasgpu.errors import UsageError
 from biasgpu.results.columns import MAX_CLASSES, MAX_TRAIN, Column, columns_of
 from biasgpu.results.commits import N_SLOTS, slot_dtype
-from biasgpu.results.header import FORMAT, FORMAT_VERSION, HEADER_BYTES
+from biasgpu.results.header import FORMAT, HEADER_BYTES
 from biasgpu.task import Task
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Layout:
         provenance: by what and where it was run (JSON-able).
         task: kept in full, so that the file reopens from itself alone.
         keep_predictions: whether each row has the prediction for every test sample.
+        optional: the shape of a row of each optional column.
 
     Raises:
         UsageError: too many training samples or classes for the format, or not JSON-able.
@@ -46,6 +48,7 @@ class Layout:
     provenance: dict[str, Any]
     task: Task
     keep_predictions: bool
+    optional: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     documents: dict[str, bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +80,13 @@ class Layout:
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The datasets under `/fits`."""
-        return columns_of(self.task.n_classes, self.task.n_test, self.keep_predictions)
+        task = self.task
+        return columns_of(task.n_classes, task.n_test, self.keep_predictions, self.optional)
+
+    @property
+    def version(self) -> int:
+        """The first version of the format that describes such a file: older readers read it."""
+        return 2 if self.optional or "recipe" in self.config else 1
 
     @cached_property
     def slot_dtype(self) -> np.dtype[Any]:
@@ -189,7 +198,7 @@ def write_all(file: BinaryIO, data: Any) -> None:
 
 def _write(h5: h5py.File, layout: Layout, capacity: int) -> dict[str, tuple[int, int]]:
     h5.attrs["format"] = FORMAT
-    h5.attrs["format_version"] = FORMAT_VERSION
+    h5.attrs["format_version"] = layout.version
     task, fits, commit = (h5.create_group(name) for name in ("task", "fits", "commit"))
     for group in (task, fits, commit):
         group.attrs["format_version"] = ELEMENT_VERSION

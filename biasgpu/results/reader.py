@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biasgpu.errors import BiasgpuError, DamagedFileError
-from biasgpu.fits import Fits
+from biasgpu.fits import OPTIONAL, Fits
 from biasgpu.results.columns import Column, decode
 from biasgpu.results.commits import Commit, decode_commits
 from biasgpu.results.header import damaged, read_header
@@ -247,5 +247,9 @@ def _check_fits(fits: Fits, layout: Layout, path: Path) -> None:
     for values in (fits.test_accuracy, fits.test_accuracy_per_class):
         if ((values < 0) | (values > 1)).any():
             raise damaged(path, "a test accuracy lies outside 0 to 1")
+    for name in fits.optional:
+        problem = OPTIONAL[name].problem(getattr(fits, name))
+        if problem:
+            raise damaged(path, problem)
     if predictions is not None and predictions.size and predictions.max() >= task.n_classes:
         raise damaged(path, f"a prediction is not one of the {task.n_classes} classes")

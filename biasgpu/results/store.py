@@ -54,6 +54,7 @@ class Store:
         provenance: dict[str, Any],
         overwrite: bool = False,
         keep_predictions: bool,
+        optional: Mapping[str, tuple[int, ...]] | None = None,
         sync: bool = True,
     ) -> Store:
         """Make a new results file, whole from its first moment.
@@ -65,6 +66,7 @@ class Store:
             provenance: see `biasgpu.results.provenance` (JSON-able).
             overwrite: replace an existing file, which is kept as `<path>.bak`.
             keep_predictions: keep the predicted class of every test sample with every row.
+            optional: the shape of a row of each optional column (`biasgpu.fits.OPTIONAL`).
             sync: have each batch on the disk before it is committed, so that commits outlast a
                 power cut and not only the process.
 
@@ -75,7 +77,7 @@ class Store:
             UsageError: config or provenance is not JSON-able, or the task is too large.
         """
         shown = Path(path)
-        layout = Layout(config, provenance, task, keep_predictions)
+        layout = Layout(config, provenance, task, keep_predictions, dict(optional or {}))
         target = real(shown)
         if target.is_dir() or (os.path.lexists(target) and not overwrite):
             raise refuse_existing(shown)
@@ -127,7 +129,9 @@ class Store:
             history = dict(stored.provenance)
             if provenance is not None:
                 history["resumed"] = [*history.get("resumed", []), provenance]
-            layout = Layout(stored.config, history, stored.task, stored.keep_predictions)
+            layout = Layout(
+                stored.config, history, stored.task, stored.keep_predictions, stored.fits.optional
+            )
             try:
                 file = cast(BinaryIO, open(target, "r+b", buffering=0))  # noqa: SIM115
             except OSError as error:
@@ -145,6 +149,11 @@ class Store:
     def path(self) -> Path:
         """The file, as it was named."""
         return self._handle.path
+
+    @property
+    def optional(self) -> Mapping[str, tuple[int, ...]]:
+        """The optional columns, and the shape of a row of each."""
+        return self._handle.layout.optional
 
     @property
     def n_rows(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biasgpu.errors import DamagedFileError
+from biasgpu.fits import OPTIONAL
 from biasgpu.results.commits import N_SLOTS
 from biasgpu.results.header import FORMAT, FORMAT_VERSION, damaged
 from biasgpu.results.layout import ELEMENT_VERSION, SLOTS, Layout
@@ -48,7 +49,8 @@ def read_layout(
         _check_version(group, path, ELEMENT_VERSION)
     keep = "test_predictions" in groups["fits"]
     config, provenance = _document(h5, "config", path), _document(h5, "provenance", path)
-    layout = Layout(config, provenance, _read_task(groups["task"], path), keep)
+    optional = _optional(groups["fits"], path)
+    layout = Layout(config, provenance, _read_task(groups["task"], path), keep, optional)
     capacity = _dataset(groups["fits"], "index", path).shape[0]
     expected = {
         f"/fits/{column.name}": ((capacity, *column.row_shape), column.dtype)
@@ -63,6 +65,18 @@ def read_layout(
         if regions is not None and regions[name] != found:
             raise damaged(path, f"{name} is not where its header says")
     return layout, capacity
+
+
+def _optional(group: h5py.Group, path: Path) -> dict[str, tuple[int, ...]]:
+    """The optional columns there are; that their rows lie within the file is checked by others."""
+    found = {}
+    for name, about in OPTIONAL.items():
+        if name in group:
+            shape = _dataset(group, name, path).shape
+            if len(shape) != 1 + len(about.labels) or 0 in shape[1:]:
+                raise damaged(path, f"/fits/{name} has another shape than the format says")
+            found[name] = tuple(int(n) for n in shape[1:])
+    return found
 
 
 def _read_task(group: h5py.Group, path: Path) -> Task:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
 
 import numpy as np
 
 from biasgpu import engines
 from biasgpu import experiment as experiments
 from biasgpu.architectures import Architecture
-from biasgpu.errors import UsageError
 from biasgpu.experiment import Experiment
 from biasgpu.fits import Fits
 from biasgpu.priors import Prior
-from biasgpu.results import StatusFile, Store, provenance
+from biasgpu.results import StatusFile, Store
 from biasgpu.run import Run
 from biasgpu.sampling import resumption
+from biasgpu.sampling.arguments import about_session, check_options, check_room, end_draw
 from biasgpu.sampling.events import Note, OnEvent
+from biasgpu.sampling.sampler import Sampler
 from biasgpu.sampling.session import Session
 from biasgpu.sampling.stopping import Rules
 from biasgpu.sampling.totals import Totals
@@ -41,6 +41,7 @@ def sample(
     first_index: int = 0,
     curve_fits: int = 100,
     keep_predictions: bool = False,
+    measures: bool = False,
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     on_event: OnEvent | None = None,
@@ -69,6 +70,8 @@ def sample(
         first_index: the candidate to begin with, the first of its draw.
         curve_fits: fits kept at each N of the curve below n_train, for their test accuracies.
         keep_predictions: keep the predicted class of every test sample with every row.
+        measures: with every row keep what measures need: training logits, Lipschitz constant,
+            norms of the weights.
         output: a results file to make; see `docs/file-format.md`. None keeps results in memory.
         overwrite: replace an existing file, which is kept as `<output>.bak`.
         on_event: called with every event of `biasgpu.sampling.events`.
@@ -89,7 +92,7 @@ def sample(
         run.fit_probability, run.test_accuracy.mean(), run[0].module()
     """
     rules = Rules(fits, candidates, time_s).require()
-    _check_options(confidence, batch_draws)
+    check_options(confidence, batch_draws)
     experiment = experiments.make(
         task,
         architecture,
@@ -99,8 +102,9 @@ def sample(
         curve_fits=curve_fits,
         keep_predictions=keep_predictions,
         method=method,
+        measures=measures,
     )
-    _check_room(experiment, rules)
+    check_room(experiment, rules)
     for note in (architecture.note, experiment.note):
         if note and on_event is not None:
             on_event(Note(note))
@@ -108,7 +112,7 @@ def sample(
     screener = _make_engine(experiment, engine, device, threads)
     store = None
     try:
-        about = _about(screener, threads, rules, confidence)
+        about = about_session(screener, threads, rules, confidence)
         if output is not None:
             store = Store.create(
                 output,
@@ -117,22 +121,24 @@ def sample(
                 provenance=about,
                 overwrite=overwrite,
                 keep_predictions=keep_predictions,
+                optional=experiment.row_shapes,
             )
         first = experiment.first_draw
+        totals = Totals(first, first, np.zeros(task.n_train + 1, np.int64))
         session = Session(
             experiment,
+            Run,
+            _source(experiment, screener, rules, totals, threads, batch_draws),
             rules,
             screener,
-            Totals(first, first, np.zeros(task.n_train + 1, np.int64)),
-            Fits.empty(task.n_classes, task.n_test, keep_predictions),
+            totals,
+            Fits.empty(task.n_classes, task.n_test, keep_predictions, experiment.row_shapes),
             provenance=about,
             confidence=confidence,
             store=store,
             status=None if output is None else StatusFile(output),
             on_event=on_event,
             started_s=started_s,
-            threads=threads,
-            batch_draws=batch_draws,
         )
         return session.run()
     finally:
@@ -175,13 +181,13 @@ def resume(
         KeyboardInterrupt: as `sample`.
     """
     given = Rules(fits, candidates, time_s)
-    _check_options(0.95 if confidence is None else confidence, batch_draws)
+    check_options(0.95 if confidence is None else confidence, batch_draws)
     emit = on_event or (lambda event: None)
     found = resumption.look(path, given, confidence=confidence)
     if found.nothing_to_do:
         emit(Note(found.nothing_to_do))
         return found.run
-    _check_room(found.run.experiment, found.rules)
+    check_room(found.run.experiment, found.rules)
     screener = _make_engine(found.run.experiment, engine, device, threads)
     store = None
     try:
@@ -189,7 +195,7 @@ def resume(
             emit(Note(screener.notice))
         screener.prepare()  # what is stored is rebuilt before the session begins
         started_s = time.perf_counter()
-        about = _about(screener, threads, found.rules, found.run.confidence)
+        about = about_session(screener, threads, found.rules, found.run.confidence)
         store = Store.reopen(path, provenance=about)
         # Another process may have gone on with it until the file was ours alone.
         found = resumption.look(path, given, confidence=confidence)
@@ -201,11 +207,16 @@ def resume(
         first = run.experiment.first_draw
         history = dict(run.provenance)
         history["resumed"] = [*history.get("resumed", []), about]
+        totals = Totals(
+            first, first + run.n_draws, run.prefix_counts, run.n_borderline, run.elapsed_s
+        )
         session = Session(
             run.experiment,
+            Run,
+            _source(run.experiment, screener, found.rules, totals, threads, batch_draws),
             found.rules,
             screener,
-            Totals(first, first + run.n_draws, run.prefix_counts, run.n_borderline, run.elapsed_s),
+            totals,
             run.fits,
             provenance=history,
             confidence=run.confidence,
@@ -213,8 +224,6 @@ def resume(
             status=StatusFile(path),
             on_event=on_event,
             started_s=started_s,
-            threads=threads,
-            batch_draws=batch_draws,
         )
         return session.run()
     finally:
@@ -232,41 +241,20 @@ def _make_engine(
     )
 
 
-def _about(
-    engine: engines.Engine, threads: int | None, rules: Rules, confidence: float
-) -> dict[str, Any]:
-    return {
-        **provenance.collect(),
-        "engine": engine.name,
-        "device": engine.device,
-        "threads": threads,
-        "stopping": rules.to_dict(),
-        "confidence": float(confidence),
-    }
-
-
-def _check_options(confidence: float, batch_draws: int | None) -> None:
-    if not 0 < confidence < 1:
-        raise UsageError(
-            f"confidence is {confidence}; it must lie between 0 and 1.",
-            why="it is the probability with which the interval covers the truth.",
-            fix="for example confidence=0.95 (--confidence 0.95).",
-        )
-    if batch_draws is not None and batch_draws < 1:
-        raise UsageError(
-            f"batch_draws is {batch_draws}; it must be 1 or more.",
-            why="so many draws are decided at a time.",
-            fix="leave it out: it changes no result.",
-        )
-
-
-def _check_room(experiment: Experiment, rules: Rules) -> None:
-    draws = rules.max_draws(experiment.ensemble.n_arrangements)
-    left = experiment.last_draw - experiment.first_draw
-    if draws is not None and draws > left:
-        n = experiment.ensemble.n_arrangements
-        raise UsageError(
-            f"candidates is {rules.candidates}; the stream has {n * left} candidates.",
-            why="indices are 64-bit names.",
-            fix="ask for fewer, begin earlier (first_index, --first-index), or use another seed.",
-        )
+def _source(
+    experiment: Experiment,
+    engine: engines.Engine,
+    rules: Rules,
+    totals: Totals,
+    threads: int | None,
+    batch_draws: int | None,
+) -> Sampler:
+    return Sampler(
+        experiment,
+        engine,
+        next_draw=totals.next_draw,
+        end_draw=end_draw(experiment, rules),
+        prefix_counts=totals.prefix_counts,
+        threads=threads,
+        batch_draws=batch_draws,
+    )

@@ -21,6 +21,7 @@ class Batch:
         fits: the candidates kept: every fit, and the first few at every smaller N of the curve.
         n_borderline: draws that the engine left to the law.
         elapsed_s: how long it took.
+        n_diverged: trained networks with a training logit that is infinite or not a number.
     """
 
     first_draw: int
@@ -30,6 +31,7 @@ class Batch:
     fits: Fits
     n_borderline: int
     elapsed_s: float
+    n_diverged: int = 0
 
     @property
     def n_draws(self) -> int:

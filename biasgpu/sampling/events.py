@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from biasgpu.run import Run
+    from biasgpu.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,12 @@ class Started(Event):
         engine, device: what screens, and where.
         seed: of the stream.
         n_train: training samples.
-        n_arrangements: candidates a draw makes.
+        n_arrangements: candidates a draw makes, as they are counted.
         n_candidates, n_fits, elapsed_s: what an earlier session did; 0 in a new run.
         fits, candidates, time_s: the stopping rules, in total.
         output: the results file, or None.
+        counted: what `n_candidates` and `candidates` count: "candidates", or "networks" that are
+            trained.
     """
 
     engine: str
@@ -42,6 +44,7 @@ class Started(Event):
     candidates: int | None
     time_s: float | None
     output: Path | None
+    counted: str = "candidates"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Progress(Event):
         remaining_s: estimated seconds to the nearest stopping rule; None while unknown.
         n_borderline: draws the engine left to the law, in total.
         best_prefix: the longest prefix that any candidate classifies so far.
+        counted: "candidates", or "networks" that are trained: what `n_candidates` counts and the
+            probability is taken of.
     """
 
     n_candidates: int
@@ -70,6 +75,7 @@ class Progress(Event):
     remaining_s: float | None
     n_borderline: int
     best_prefix: int
+    counted: str = "candidates"
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Finished(Event):
     """
 
     reason: str
-    run: Run
+    run: Outcome
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Interrupted(Event):
         output: the results file to resume, or None.
     """
 
-    run: Run
+    run: Outcome
     output: Path | None
 
 

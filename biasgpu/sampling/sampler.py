@@ -12,10 +12,12 @@ from biasgpu import engines
 from biasgpu import experiment as experiments
 from biasgpu.architectures import Architecture
 from biasgpu.curve import count_prefixes, kept_rows
+from biasgpu.drawn import DrawnNetworks
 from biasgpu.engines.base import Engine
 from biasgpu.errors import NonFiniteError, UsageError
 from biasgpu.evaluate import evaluate
 from biasgpu.experiment import Experiment
+from biasgpu.measured import measured
 from biasgpu.priors import Prior
 from biasgpu.sampling.batch import Batch
 from biasgpu.sampling.pace import Pace
@@ -111,6 +113,9 @@ class Sampler:
             threads=self._threads,
         )
         check(rows, prefixes[places], self._engine)
+        if experiment.measures:
+            drawn = DrawnNetworks(task, experiment.ensemble, rows.index, rows)
+            rows = measured(rows, drawn, threads=self._threads)
         counts = count_prefixes(prefixes, task.n_train)
         elapsed_s = time.perf_counter() - start
         batch = Batch(

@@ -6,15 +6,14 @@ import contextlib
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from biasgpu import estimates
-from biasgpu.engines.base import Engine
 from biasgpu.errors import BiasgpuError
 from biasgpu.experiment import Experiment
 from biasgpu.fits import Fits
+from biasgpu.outcome import INTERRUPTED, Outcome
 from biasgpu.results import liveness
-from biasgpu.run import INTERRUPTED, Run
 from biasgpu.sampling.events import (
     Committed,
     Event,
@@ -26,24 +25,28 @@ from biasgpu.sampling.events import (
     Started,
 )
 from biasgpu.sampling.interrupts import held_back
-from biasgpu.sampling.sampler import Sampler
+from biasgpu.sampling.parts import Source, Worker
 from biasgpu.sampling.stopping import Rules
 from biasgpu.sampling.totals import Speed, Totals
 
 if TYPE_CHECKING:
     from biasgpu.results import StatusFile, Store
+    from biasgpu.training.experiment import Training
 
+Kind = TypeVar("Kind", bound=Outcome)
 COMMIT_EVERY_S = 0.2
 FAILED = "failed"
 
 
-class Session:
-    """Samples until a rule is reached.
+class Session(Generic[Kind]):
+    """Goes on until a rule is reached.
 
     Args:
-        experiment: what is sampled.
+        experiment: what is sampled, or trained.
+        kind: what comes of it: `Run` or `Trained`.
+        source: the draws that earlier sessions left, up to the last that the rules allow.
         rules: when to stop, in totals over all sessions.
-        engine: screens; the caller closes it.
+        engine: does the source's work; the caller closes it.
         totals: what earlier sessions decided.
         fits: the rows they found.
         provenance: of the run, this session's settings included.
@@ -52,15 +55,15 @@ class Session:
         status: the status file beside it.
         on_event: called with every event.
         started_s: `time.perf_counter()` when this session's work began.
-        threads: CPU threads for the law; None takes all.
-        batch_draws: draws a step; None adapts them. Changes no result.
     """
 
     def __init__(
         self,
-        experiment: Experiment,
+        experiment: Experiment | Training,
+        kind: type[Kind],
+        source: Source,
         rules: Rules,
-        engine: Engine,
+        engine: Worker,
         totals: Totals,
         fits: Fits,
         *,
@@ -70,10 +73,10 @@ class Session:
         status: StatusFile | None = None,
         on_event: OnEvent | None = None,
         started_s: float | None = None,
-        threads: int | None = None,
-        batch_draws: int | None = None,
     ) -> None:
         self._experiment = experiment
+        self._kind = kind
+        self._source = source
         self._rules = rules
         self._engine = engine
         self._rows = [fits]
@@ -90,26 +93,13 @@ class Session:
         now_s = time.perf_counter()
         self._origin_s = (now_s if started_s is None else started_s) - totals.elapsed_s
         self._last_commit_s = now_s
-        end_draw = experiment.last_draw
-        max_draws = rules.max_draws(experiment.ensemble.n_arrangements)
-        if max_draws is not None:
-            end_draw = min(end_draw, experiment.first_draw + max_draws)
-        self._sampler = Sampler(
-            experiment,
-            engine,
-            next_draw=totals.next_draw,
-            end_draw=end_draw,
-            prefix_counts=totals.prefix_counts,
-            threads=threads,
-            batch_draws=batch_draws,
-        )
 
     @property
     def totals(self) -> Totals:
         """What is decided so far."""
         return self._state[0]
 
-    def run(self) -> Run:
+    def run(self) -> Kind:
         """Go on until a rule is reached.
 
         Raises:
@@ -146,20 +136,20 @@ class Session:
         self._speed = Speed(now_s - self._origin_s, self.totals.next_draw)
 
     def _loop(self) -> str:
-        n_arrangements = self._experiment.ensemble.n_arrangements
+        n_counted = self._experiment.n_counted
         rules = self._rules
         while True:
             totals = self.totals
-            reason = rules.reached(totals.n_fits, totals.n_draws, totals.elapsed_s, n_arrangements)
-            if reason is None and self._sampler.done:
-                reason = "candidates"  # every draw that has a name
+            reason = rules.reached(totals.n_fits, totals.n_draws, totals.elapsed_s, n_counted)
+            if reason is None and self._source.done:
+                reason = rules.counted  # every draw that has a name
             left_s = None if rules.time_s is None else rules.time_s - totals.elapsed_s
-            if reason is None and left_s is not None and self._sampler.outlasts(left_s):
+            if reason is None and left_s is not None and self._source.outlasts(left_s):
                 # Known before these draws are looked at, so that what they are decides nothing.
                 reason = "time"
             if reason is not None:
                 return reason
-            batch = self._sampler.step(
+            batch = self._source.step(
                 fits_left=None if rules.fits is None else rules.fits - totals.n_fits,
                 left_s=left_s,
             )
@@ -186,12 +176,13 @@ class Session:
             return
         # The first part is from earlier sessions; of it only the shape of a row is needed.
         shape = self._rows[0].take(slice(0, 0))
+        rows = Fits.concatenate([shape, *self._rows[self._n_committed : n_parts]])
         store.append(
-            Fits.concatenate([shape, *self._rows[self._n_committed : n_parts]]),
+            rows.with_optional(store.optional),
             next_draw=totals.next_draw,
             prefix_counts=totals.prefix_counts,
             elapsed_s=totals.elapsed_s,
-            counters={"n_borderline": totals.n_borderline},
+            counters=self._counters,
         )
         self._n_committed = n_parts
 
@@ -205,9 +196,9 @@ class Session:
             finally:
                 self._write_status("finished" if complete else reason, self._progress())
 
-    def _result(self, reason: str, complete: bool) -> Run:
+    def _result(self, reason: str, complete: bool) -> Kind:
         totals, n_parts = self._state
-        return Run(
+        return self._kind(
             experiment=self._experiment,
             n_draws=totals.n_draws,
             prefix_counts=totals.prefix_counts,
@@ -215,11 +206,15 @@ class Session:
             stop_reason=reason,
             complete=complete,
             elapsed_s=totals.elapsed_s,
-            n_borderline=totals.n_borderline,
+            counters=self._counters,
             provenance=self._provenance,
             confidence=self._confidence,
             output=self._output,
         )
+
+    @property
+    def _counters(self) -> dict[str, int]:
+        return {name: getattr(self.totals, name) for name in self._kind.COUNTERS}
 
     @property
     def _output(self) -> Path | None:
@@ -227,29 +222,29 @@ class Session:
 
     def _started(self) -> Started:
         totals, experiment, rules = self.totals, self._experiment, self._rules
-        n_arrangements = experiment.ensemble.n_arrangements
         return Started(
             engine=self._engine.name,
             device=self._engine.device,
             seed=experiment.seed,
             n_train=experiment.task.n_train,
-            n_arrangements=n_arrangements,
-            n_candidates=n_arrangements * totals.n_draws,
+            n_arrangements=experiment.n_counted,
+            n_candidates=experiment.n_counted * totals.n_draws,
             n_fits=totals.n_fits,
             elapsed_s=totals.elapsed_s,
             fits=rules.fits,
             candidates=rules.candidates,
             time_s=rules.time_s,
             output=self._output,
+            counted=rules.counted,
         )
 
     def _progress(self) -> Progress:
-        totals, n_arrangements = self.totals, self._experiment.ensemble.n_arrangements
+        totals, n_counted = self.totals, self._experiment.n_counted
         found = estimates.estimate(
             totals.n_draws,
             totals.n_fits,
             stopped_by="user",
-            n_arrangements=n_arrangements,
+            n_arrangements=n_counted,
             confidence=self._confidence,
         )
         draws_per_s = self._speed(totals)
@@ -259,13 +254,14 @@ class Session:
             fit_probability=found.probability,
             fit_probability_interval=(found.low, found.high),
             minus_log2_fit_probability=found.minus_log2,
-            candidates_per_s=None if draws_per_s is None else n_arrangements * draws_per_s,
+            candidates_per_s=None if draws_per_s is None else n_counted * draws_per_s,
             elapsed_s=totals.elapsed_s,
             remaining_s=self._rules.remaining_s(
-                totals.n_fits, totals.n_draws, totals.elapsed_s, n_arrangements, draws_per_s
+                totals.n_fits, totals.n_draws, totals.elapsed_s, n_counted, draws_per_s
             ),
             n_borderline=totals.n_borderline,
             best_prefix=totals.best_prefix,
+            counted=self._rules.counted,
         )
 
     def _write_status(self, state: str, progress: Progress) -> None:

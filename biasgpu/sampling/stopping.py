@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -30,20 +30,21 @@ class Rules:
     fits: int | None = None
     candidates: int | None = None
     time_s: float | None = None
+    counted: ClassVar[str] = "candidates"  # what the second rule counts
 
     def __post_init__(self) -> None:
-        for name in ("fits", "candidates"):
-            value = getattr(self, name)
+        for field, name in (("fits", "fits"), ("candidates", self.counted)):
+            value = getattr(self, field)
             if value is None:
                 continue
             whole = isinstance(value, (int, float, np.integer)) and not isinstance(value, bool)
             if not whole or value != value or value < 1 or value != int(value):
                 raise UsageError(
                     f"{name} is {value!r}; it must be a whole number of 1 or more.",
-                    why="fits and candidates are counted.",
+                    why=f"fits and {self.counted} are counted.",
                     fix=f"for example {name}=1000 (--{name} 1000).",
                 )
-            object.__setattr__(self, name, int(value))
+            object.__setattr__(self, field, int(value))
         time_s = self.time_s
         if time_s is not None:
             number = isinstance(time_s, (int, float, np.number)) and not isinstance(time_s, bool)
@@ -58,9 +59,9 @@ class Rules:
     @property
     def empty(self) -> bool:
         """Whether there is no rule at all."""
-        return self == Rules()
+        return self == type(self)()
 
-    def require(self) -> Rules:
+    def require(self) -> Self:
         """The same rules, if there are any.
 
         Raises:
@@ -82,7 +83,7 @@ class Rules:
     def reached(
         self, n_fits: int, n_draws: int, elapsed_s: float, n_arrangements: int
     ) -> str | None:
-        """The rule that ends a run with these totals: "fits", "candidates", "time", or None.
+        """The rule that ends a run with these totals: "fits", `counted`, "time", or None.
 
         Where two are reached at once, the earlier in this list is named: at a draw that brings
         the last fit asked for, the run ended by its fits.
@@ -91,7 +92,7 @@ class Rules:
             return "fits"
         limit = self.max_draws(n_arrangements)
         if limit is not None and n_draws >= limit:
-            return "candidates"
+            return self.counted
         if self.time_s is not None and elapsed_s >= self.time_s:
             return "time"
         return None
@@ -128,12 +129,29 @@ class Rules:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        return asdict(self)
+        return {"fits": self.fits, self.counted: self.candidates, "time_s": self.time_s}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Rules:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The rules that `to_dict` described."""
-        return cls(**{name: values.get(name) for name in ("fits", "candidates", "time_s")})
+        return cls(values.get("fits"), values.get(cls.counted), values.get("time_s"))
+
+
+class TrainingRules(Rules):
+    """The same for training: `candidates` are the networks that are trained."""
+
+    counted: ClassVar[str] = "networks"
+
+    def require(self) -> Self:
+        """As `Rules.require`."""
+        if self.empty:
+            raise UsageError(
+                "no stopping rule.",
+                why="there are initialisations without end.",
+                fix="give networks=500, fits=100 or time_s=60 (--networks 500, --fits 100, "
+                "--time 1m), or several of them: whichever comes first.",
+            )
+        return self
 
 
 def cut(prefixes: npt.NDArray[np.uint16], n_train: int, fits_left: int | None) -> int:

@@ -24,6 +24,7 @@ class Totals:
         prefix_counts: int64 `(n_train + 1,)`: how many draws have each exact prefix.
         n_borderline: draws that an engine left to the law.
         elapsed_s: seconds of work.
+        n_diverged: trained networks with a training logit that is infinite or not a number.
     """
 
     first_draw: int
@@ -31,6 +32,7 @@ class Totals:
     prefix_counts: npt.NDArray[np.int64]
     n_borderline: int = 0
     elapsed_s: float = 0.0
+    n_diverged: int = 0
 
     @property
     def n_draws(self) -> int:
@@ -55,6 +57,7 @@ class Totals:
             self.prefix_counts + batch.prefix_counts,
             self.n_borderline + batch.n_borderline,
             elapsed_s,
+            self.n_diverged + batch.n_diverged,
         )
 
 
