@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from biasgpu import errors, figures, layers, priors
+    from biasgpu import errors, figures, layers, measures, priors
     from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
     from biasgpu.citations import citation
     from biasgpu.ensemble import Ensemble
@@ -47,6 +47,7 @@ _PLACES = {
     "figures": "",
     "layers": "",
     "lenet": "biasgpu.architectures",
+    "measures": "",
     "mlp": "biasgpu.architectures",
     "open": "biasgpu.reopen",
     "open_study": "biasgpu.study",
@@ -75,6 +76,7 @@ __all__ = [
     "figures",
     "layers",
     "lenet",
+    "measures",
     "mlp",
     "open",
     "open_study",

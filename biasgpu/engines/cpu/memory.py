@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from biasgpu.engines.cpu.vectors import intrinsic
+from biasgpu.engines.cpu.vectors import OF_DTYPE, intrinsic, llvm_type
 
 
 @intrinsic
@@ -50,3 +50,15 @@ def poke(typingctx: Any, address: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(types.intp, types.intp, types.float64), codegen
+
+
+@intrinsic
+def vector_at(typingctx: Any, like: Any, address: Any, index: Any) -> Any:
+    """The vector `index` vectors behind an address, of the type that `like` (an array) holds."""
+    vector = OF_DTYPE[like.dtype]
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[1], llvm_type(vector).as_pointer())
+        return builder.load(builder.gep(pointer, [args[2]], inbounds=True), align=4)
+
+    return vector(like, types.intp, types.intp), codegen

@@ -31,8 +31,8 @@ DENSE, CONV, POOL, RELU, PAD = range(5)
 ) = range(23)  # fmt: skip
 # Columns of its row of floats: weight scale, and the constants of the rounding bound (margins.py).
 SCALE, GAIN, INJECT, TINY, N_FLOATS = range(5)
-# Families of priors.
-UNIFORM_32, UNIFORM_16, UNIFORM_8, NORMAL = range(4)
+# Families of priors; GIVEN weights are not drawn but lie in memory (weights.py).
+UNIFORM_32, UNIFORM_16, UNIFORM_8, NORMAL, GIVEN = range(5)
 
 # Below, float32 weights or their scale are denormal, and EPSILON_F32 no bound of their error.
 SMALLEST_STD = 2.0**-64

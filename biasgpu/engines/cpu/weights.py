@@ -1,4 +1,7 @@
-"""One output unit's weights in SIMD lanes, from the names of its draws to a buffer."""
+"""One output unit's weights in SIMD lanes, from the names of its draws to a buffer.
+
+Weights that are given rather than drawn lie in memory in the order in which they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from numba import njit, types
 from numba.core.extending import overload
 
 from biasgpu.engines.cpu.gaussian import normal_f64, normals_f32
+from biasgpu.engines.cpu.memory import vector_at
 from biasgpu.engines.cpu.philox import odd_integer, two_blocks
-from biasgpu.engines.cpu.program import UNIFORM_8, UNIFORM_16, UNIFORM_32
+from biasgpu.engines.cpu.program import GIVEN, UNIFORM_8, UNIFORM_16, UNIFORM_32
 from biasgpu.engines.cpu.simd import splat_like, store
 from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64, f32x16, f64x8, intrinsic, llvm_type
 from biasgpu.rng import STREAM_WEIGHTS
@@ -173,6 +177,15 @@ _draw_normal = _make_drawer(_normal, 1)
 
 
 @njit
+def _copy(buffer: Any, stride: int, start: int, columns: int, count: int, address: int) -> None:
+    width = lanes(buffer)
+    for unit in range(count):
+        for k in range(columns):
+            weight = vector_at(buffer, address, start + unit * columns + k)
+            store(buffer, (unit * stride + k) * width, weight)
+
+
+@njit
 def draw_units(
     buffer: Any,
     stride: int,
@@ -189,7 +202,9 @@ def draw_units(
     Whole blocks are written: up to 15 vectors behind a unit's last weight hold what nobody reads.
 
     Args (in numba):
-        block, n_blocks: where unit 0 starts, and the blocks each unit owns.
+        block, n_blocks: where unit 0 starts, and the blocks each unit owns; of given weights the
+            vectors.
+        seed: of given weights their address.
     """
     if family == UNIFORM_32:
         _draw_uniform_32(buffer, stride, names, block, n_blocks, count, scale, seed)
@@ -197,5 +212,7 @@ def draw_units(
         _draw_uniform_16(buffer, stride, names, block, n_blocks, count, scale, seed)
     elif family == UNIFORM_8:
         _draw_uniform_8(buffer, stride, names, block, n_blocks, count, scale, seed)
+    elif family == GIVEN:
+        _copy(buffer, stride, block, n_blocks, count, np.int64(seed))
     else:
         _draw_normal(buffer, stride, names, block, n_blocks, count, scale, seed)

@@ -1,0 +1,148 @@
+"""The law for networks given by their parameters, trained ones say; the same bits, many at once.
+
+Compiled as for drawn networks (`biasgpu.exact`), the weights being read where those are drawn:
+eight networks at a time, their parameters turned from rows into lanes, each unit's weights and then
+its bias. Biases are always added, also where they are zero. That changes no bit of a network
+without: a sum of the law starts at +0.0, so it is never -0.0, the one number that adding a zero
+could change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from biasgpu import reference
+from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from biasgpu.layout import Step
+from biasgpu.packing import Packing
+from biasgpu.priors import UniformPrior
+
+if TYPE_CHECKING:
+    from biasgpu.engines.cpu.program import Program
+    from biasgpu.engines.cpu.workspace import Workspace
+
+BUFFER_BYTES = 24 << 20  # activations of one thread
+KNOWN = (Dense, Conv2d, MaxPool2d, ReLU, Flatten)
+
+
+def logits(
+    steps: Sequence[Step],
+    flat: npt.NDArray[np.float32],
+    x: npt.NDArray[np.float32],
+    *,
+    threads: int | None = None,
+) -> npt.NDArray[np.float64]:
+    """Logits by the law, outputs in the order of the parameters.
+
+    Args:
+        steps: the layers in their places.
+        flat: float32 `(n, n_parameters)`, as `biasgpu.packing.Packing` lays them out.
+        x: float32 `(samples, *shape)`.
+        threads: how many; None for one a core.
+
+    Returns:
+        float64 `(n, samples, outputs)`; the bits of `biasgpu.reference.forward` for each network.
+    """
+    steps = tuple(steps)
+    result = np.empty((len(flat), len(x), int(np.prod(steps[-1].out_shape))))
+    if not result.size:
+        return result
+    if not all(isinstance(step.layer, KNOWN) for step in steps):
+        for row, parameters in zip(result, flat, strict=True):
+            row[...] = reference_logits(steps, parameters, x)
+        return result
+    _compiled(steps, np.ascontiguousarray(flat, dtype=np.float32), x, result, threads)
+    return result
+
+
+def reference_logits(
+    steps: Sequence[Step], parameters: npt.NDArray[np.float32], x: npt.NDArray
+) -> npt.NDArray[np.float64]:
+    """The law itself for one network: `(n_parameters,)` to `(samples, outputs)`."""
+    layers: Any = Packing(tuple(steps)).unpack(parameters.astype(np.float64))
+    return reference.forward(steps, layers, x)
+
+
+def unit_by_unit(steps: Sequence[Step]) -> npt.NDArray[np.int64]:
+    """Where in a network's vector each parameter is found, taken unit by unit: weights, bias."""
+    order: list[npt.NDArray[np.int64]] = []
+    for step, place in zip(steps, Packing(tuple(steps)).offsets, strict=True):
+        if step.linear and place:
+            units = np.arange(step.linear.units)[:, None]
+            weights = place[0] + units * step.fan_in + np.arange(step.fan_in)
+            order.append(np.concatenate([weights, place[1] + units], axis=1).reshape(-1))
+    return np.concatenate(order)
+
+
+@lru_cache(maxsize=8)
+def lowered(steps: tuple[Step, ...]) -> tuple[Program, npt.NDArray[np.int64]]:
+    """The program that reads parameters in the order that comes with it."""
+    from biasgpu.engines.cpu.program import GIVEN, lower_steps
+
+    placed: list[Step] = []
+    start = 0
+    for step in steps:
+        if step.linear:
+            units, columns = step.linear.units, step.fan_in + 1
+            step = replace(
+                step, layer=replace(step.linear, bias="prior"), columns=columns,
+                first_block=start, blocks_per_unit=columns,
+            )  # fmt: skip
+            start += units * columns
+        placed.append(step)
+    # The prior's scale is nothing that given weights are multiplied with.
+    program = lower_steps(placed, UniformPrior("given", lambda fan_in: 1.0))
+    return replace(program, family=GIVEN), unit_by_unit(steps)
+
+
+def _compiled(
+    steps: tuple[Step, ...],
+    flat: npt.NDArray[np.float32],
+    x: npt.NDArray[np.float32],
+    result: npt.NDArray[np.float64],
+    threads: int | None,
+) -> None:
+    from biasgpu.engines.cpu.chunked import default_threads
+    from biasgpu.engines.cpu.screen import compiled_exact
+    from biasgpu.engines.cpu.vectors import LANES_F64
+    from biasgpu.engines.cpu.workers import Workers
+    from biasgpu.engines.cpu.workspace import Workspace
+
+    program, order = lowered(steps)
+    inputs = program.inputs(x, np.float64)
+    peaks = program.peaks(inputs)
+    exact = compiled_exact()
+    workers = threads or default_threads()
+    block = max(1, BUFFER_BYTES // (2 * program.buffer_units * LANES_F64 * 8))
+    if len(flat) < workers * LANES_F64:
+        block = min(block, -(-len(x) // workers))  # too few networks: threads share the samples
+    block = min(block, len(x))
+
+    def make_space() -> Workspace:
+        return Workspace.make(program, block, np.float64)
+
+    def one(space: Workspace, place: tuple[int, int]) -> None:
+        start, begin = place
+        mine, rows = flat[start : start + LANES_F64], inputs[begin : begin + block]
+        lanes = np.zeros((len(order), LANES_F64))
+        lanes[:, : len(mine)] = mine.T[order]
+        out = np.empty((len(mine), len(rows), result.shape[2]))
+        exact(
+            program.ops, program.constants, program.quads, program.family,
+            np.uint64(lanes.ctypes.data), rows.reshape(-1), peaks, len(rows), program.n_outputs,
+            np.zeros(len(mine), np.uint64), out, *space.buffers,
+        )  # fmt: skip
+        result[start : start + LANES_F64, begin : begin + block] = out
+
+    pool = Workers(workers, make_space, "biasgpu-given")
+    try:
+        pool.run(one, product(range(0, len(flat), LANES_F64), range(0, len(x), block)))
+    finally:
+        pool.close()
