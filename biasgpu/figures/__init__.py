@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from biasgpu.figures.curve import curve
+from biasgpu.figures.study import boxes, curves, gradient_norms, histogram
 from biasgpu.figures.style import save
 
-__all__ = ["curve", "save"]
+__all__ = ["boxes", "curve", "curves", "gradient_norms", "histogram", "save"]

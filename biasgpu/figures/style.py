@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, told apart by everyone; black and yellow left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+FULL_WIDTH_IN, COLUMN_WIDTH_IN = 7.0, 3.4  # of a page with two columns
+NOTE_SIZE = 6.5
 FORMATS = (".png", ".pdf", ".svg")
 DPI = 200
 SETTINGS: dict[Any, Any] = {
@@ -30,6 +32,19 @@ SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
+
+
+def sequential(n: int) -> list[str]:
+    """Colours of n ordered levels, dark to light: evenly far apart in grey and to the colour-blind.
+
+    Source:
+        cividis: Nunez, Anderton and Renslow, PLOS ONE 13 (2018). Its pale end is left out.
+    """
+    import matplotlib
+    from matplotlib.colors import to_hex
+
+    shades = matplotlib.colormaps["cividis"]
+    return [to_hex(shades(0.86 * place / max(n - 1, 1))) for place in range(n)]
 
 
 def save(figure: Figure, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
