@@ -40,7 +40,7 @@ def draw(
         raise UsageError(
             "there is no cell to draw.",
             why="figures are drawn of the cells of a study.",
-            fix="give the cells of a study: biasgpu.open_study(path).cells() (biasgpu plot study/).",
+            fix="give those of a study: biasgpu.open_study(path).cells() (biasgpu plot study/).",
         )
     if n_train is not None and n_train not in there:
         raise UsageError(
