@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from biasgpu.study import Study, compare, family, open_study
     from biasgpu.task import Task
     from biasgpu.tasks import task, task_from_arrays
+    from biasgpu.training import Trained, train
 
 # Public name -> the module that has it; "" for a submodule.
 _PLACES = {
@@ -40,6 +41,7 @@ _PLACES = {
     "Run": "biasgpu.run",
     "Study": "biasgpu.study",
     "Task": "biasgpu.task",
+    "Trained": "biasgpu.training",
     "citation": "biasgpu.citations",
     "compare": "biasgpu.study",
     "errors": "",
@@ -58,6 +60,7 @@ _PLACES = {
     "stream": "biasgpu.sampling",
     "task": "biasgpu.tasks",
     "task_from_arrays": "biasgpu.tasks",
+    "train": "biasgpu.training",
 }
 
 __all__ = [
@@ -68,6 +71,7 @@ __all__ = [
     "Run",
     "Study",
     "Task",
+    "Trained",
     "__version__",
     "citation",
     "compare",
@@ -87,6 +91,7 @@ __all__ = [
     "stream",
     "task",
     "task_from_arrays",
+    "train",
 ]
 
 

@@ -71,7 +71,7 @@ def kept_rows(
     return places[kept]
 
 
-def count_prefixes(prefixes: npt.NDArray[np.uint16], n_train: int) -> npt.NDArray[np.int64]:
+def count_prefixes(prefixes: npt.NDArray[np.integer], n_train: int) -> npt.NDArray[np.int64]:
     """int64 `(n_train + 1,)`: how many of the draws have each exact prefix."""
     return np.bincount(prefixes, minlength=n_train + 1)
 

@@ -62,7 +62,7 @@ def evaluate(
         NonFiniteError: a logit is infinite or not a number.
     """
     parts = [Fits.empty(task.n_classes, task.n_test, keep_predictions)]
-    for group in _groups(len(draws), max(task.n_train, task.n_test) * ensemble.n_outputs):
+    for group in groups(len(draws), max(task.n_train, task.n_test) * ensemble.n_outputs):
         names = draws[group]
         judged = judge(ensemble, task.x_train, task.y_train, names, threads=threads)
         parts.append(_tested(ensemble, task, names, judged, keep_predictions, threads))
@@ -109,17 +109,11 @@ def _tested(
 ) -> Fits:
     answers = np.empty((len(draws), task.n_test), dtype=np.uint8)
     # A test set too large for one group goes in pieces.
-    for part in _groups(task.n_test, len(draws) * ensemble.n_outputs):
+    for part in groups(task.n_test, len(draws) * ensemble.n_outputs):
         logits = exact.logits(ensemble, draws, task.x_test[part], threads=threads)
         _check_finite(logits, ensemble, draws)
         answers[:, part] = predictions(_arranged(logits, judged.arrangement))
-    correct = answers == task.y_test
-    per_class = np.full((len(draws), task.n_classes), np.nan)
-    for label in range(task.n_classes):
-        mine = task.y_test == label
-        if mine.any():
-            per_class[:, label] = correct[:, mine].sum(axis=1) / int(mine.sum())
-    overall = correct.sum(axis=1) / task.n_test if task.n_test else np.full(len(draws), np.nan)
+    overall, per_class = accuracies(answers, task)
     arrangement = judged.arrangement.astype(np.uint64)
     return Fits(
         index=draws * np.uint64(ensemble.n_arrangements) + arrangement,
@@ -129,6 +123,29 @@ def _tested(
         test_accuracy_per_class=per_class,
         test_predictions=answers if keep_predictions else None,
     )
+
+
+def accuracies(
+    answers: npt.NDArray[np.uint8], task: Task
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Test accuracies, overall and per class.
+
+    Args:
+        answers: uint8 `(n, n_test)`, the classes predicted.
+        task: with the test set.
+
+    Returns:
+        float64 `(n,)`, NaN where the test set is empty, and `(n, K)`, NaN for a class without test
+        samples.
+    """
+    correct = answers == task.y_test
+    per_class = np.full((len(answers), task.n_classes), np.nan)
+    for label in range(task.n_classes):
+        mine = task.y_test == label
+        if mine.any():
+            per_class[:, label] = correct[:, mine].sum(axis=1) / int(mine.sum())
+    overall = correct.sum(axis=1) / task.n_test if task.n_test else np.full(len(answers), np.nan)
+    return overall, per_class
 
 
 def _arranged(
@@ -160,7 +177,7 @@ def _check_finite(logits: npt.NDArray[np.float64], ensemble: Ensemble, draws: Dr
         )
 
 
-def _groups(n: int, values: int) -> list[slice]:
+def groups(n: int, values: int) -> list[slice]:
     """Slices of `n` things of so many float64 `values` each, within `GROUP_BYTES`."""
     size = max(1, GROUP_BYTES // (8 * max(1, values)))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]

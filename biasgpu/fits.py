@@ -62,8 +62,8 @@ class Fits:
             np.float64,
             (),
             "logit per unit of input",
-            "the largest Euclidean norm, over the test set, of the gradient of (logit 1 - logit 0) by "
-            "the input",
+            "the largest Euclidean norm, over the test set, of the gradient of (logit 1 - logit "
+            "0) by the input",
             least=0.0,
         ),
     )
@@ -93,8 +93,8 @@ class Fits:
             np.float64,
             ("epoch",),
             "loss",
-            "the Euclidean norm, over all parameters, of the gradient of the mean training loss, at "
-            "the initialisation and after each epoch; NaN after training stopped",
+            "the Euclidean norm, over all parameters, of the gradient of the mean training loss, "
+            "at the initialisation and after each epoch; NaN after training stopped",
             least=0.0,
             gaps=True,
         ),

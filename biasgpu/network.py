@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,55 @@ if TYPE_CHECKING:
     import torch
 
 
+class Weighted(ABC):
+    """A network whose parameters can be written down, drawn or trained."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> tuple[Step, ...]:
+        """The layers in their places."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, npt.NDArray[np.float32]]:
+        """All parameters, output units in the order of the classes."""
+
+    @abstractmethod
+    def logits(self, x: npt.NDArray) -> npt.NDArray[np.float64]:
+        """Logits by class, by the law."""
+
+    def predict(self, x: npt.NDArray) -> npt.NDArray[np.int64]:
+        """The predicted class of each input: int64 `(samples,)`; ties go to the lowest class."""
+        return predictions(self.logits(x))
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The parameters as float32 tensors, as `module().state_dict()` names them.
+
+        Raises:
+            ResourceError: torch is not installed.
+        """
+        torch = _torch("a state dict")
+        return {name: torch.tensor(array) for name, array in self.weights().items()}
+
+    def module(self, dtype: torch.dtype | None = None) -> torch.nn.Sequential:
+        """The network as a torch module, ready to run, to train or to export.
+
+        Its outputs are the logits `(samples, n_classes)`, or z `(samples, 1)` of a one-logit head.
+
+        Args:
+            dtype: of its parameters; float32 if None.
+
+        Raises:
+            ResourceError: torch is not installed.
+        """
+        torch = _torch("a torch module")
+        weights = self.state_dict()  # first: it says why a network has none
+        module = torch.nn.Sequential(*(_torch_layer(step) for step in self.steps))
+        module.load_state_dict(weights)
+        return module.to(dtype or torch.float32)
+
+
 @dataclass(frozen=True)
-class Network:
+class Network(Weighted):
     """A candidate: a draw of an ensemble, with its output units arranged.
 
     Args:
@@ -95,36 +143,6 @@ class Network:
             float64 `(samples, n_classes)`; for a one-logit head (0, z).
         """
         return arrange(self.ensemble.logits(self.draw, x), self.arrangement)
-
-    def predict(self, x: npt.NDArray) -> npt.NDArray[np.int64]:
-        """The predicted class of each input: int64 `(samples,)`; ties go to the lowest class."""
-        return predictions(self.logits(x))
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """The parameters as float32 tensors, as `module().state_dict()` names them.
-
-        Raises:
-            ResourceError: torch is not installed.
-        """
-        torch = _torch("a state dict")
-        return {name: torch.tensor(array) for name, array in self.weights().items()}
-
-    def module(self, dtype: torch.dtype | None = None) -> torch.nn.Sequential:
-        """The network as a torch module, ready to run, to train or to export.
-
-        Its outputs are the logits `(samples, n_classes)`, or z `(samples, 1)` of a one-logit head.
-
-        Args:
-            dtype: of its parameters; float32 if None.
-
-        Raises:
-            ResourceError: torch is not installed.
-        """
-        torch = _torch("a torch module")
-        weights = self.state_dict()  # first: it says why a network has none
-        module = torch.nn.Sequential(*(_torch_layer(step) for step in self.steps))
-        module.load_state_dict(weights)
-        return module.to(dtype or torch.float32)
 
 
 def _torch(purpose: str) -> Any:

@@ -11,7 +11,9 @@ from biasgpu.errors import BiasgpuError
 from biasgpu.estimates import Summary
 
 if TYPE_CHECKING:
+    from biasgpu.outcome import Outcome
     from biasgpu.run import Run
+    from biasgpu.task import Task
 
 _ENDED_BY = {"interrupted": "user", "failed": "error"}  # by stop reason; rules name themselves
 
@@ -22,14 +24,7 @@ def summarize(run: Run) -> dict[str, Any]:
     task, experiment, architecture = run.task, run.experiment, run.architecture
     n_arrangements = run.ensemble.n_arrangements
     return {
-        "task": {
-            "name": task.name,
-            "classes": list(task.class_names),
-            "n_test": task.n_test,
-            "checksum": task.checksum,
-            "config": task.config,
-            "sources": task.sources,
-        },
+        "task": about_task(task),
         "architecture": str(architecture),
         "head": architecture.head,
         "bias": architecture.bias,
@@ -62,12 +57,24 @@ def summarize(run: Run) -> dict[str, Any]:
     }
 
 
-def ended_by(run: Run) -> str:
+def about_task(task: Task) -> dict[str, Any]:
+    """What a summary says of its task."""
+    return {
+        "name": task.name,
+        "classes": list(task.class_names),
+        "n_test": task.n_test,
+        "checksum": task.checksum,
+        "config": task.config,
+        "sources": task.sources,
+    }
+
+
+def ended_by(run: Outcome) -> str:
     """What ended a run, in one word.
 
     Returns:
-        "fits", "candidates" or "time", a rule; "user"; "error"; "killed" where it was cut off
-        without a word; "" while it is running.
+        "fits", "candidates", "networks" or "time", a rule; "user"; "error"; "killed" where it was
+        cut off without a word; "" while it is running.
     """
     if run.stop_reason:
         return _ENDED_BY.get(run.stop_reason, run.stop_reason)

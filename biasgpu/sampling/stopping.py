@@ -154,11 +154,11 @@ class TrainingRules(Rules):
         return self
 
 
-def cut(prefixes: npt.NDArray[np.uint16], n_train: int, fits_left: int | None) -> int:
+def cut(prefixes: npt.NDArray[np.integer], n_train: int, fits_left: int | None) -> int:
     """How many of these draws count: all, or up to the one that brings the last fit asked for.
 
     Args:
-        prefixes: uint16 `(n,)`, exact.
+        prefixes: `(n,)`, exact.
         n_train: training samples.
         fits_left: fits still asked for (1 or more), or None.
     """

@@ -1,0 +1,160 @@
+"""What became of trained networks, by the law: who fits, by what margin, and how it generalises.
+
+Trainers compute in float32; whether a network ends without training error is decided here, in
+float64 on its float32 weights, so that the same weights get the same verdict whoever made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from biasgpu import reference
+from biasgpu.decision import arrange, margins, predictions
+from biasgpu.errors import NonFiniteError
+from biasgpu.evaluate import accuracies, groups
+from biasgpu.fits import Fits
+from biasgpu.layout import Step
+from biasgpu.measured import measured
+from biasgpu.networks import GivenNetworks
+from biasgpu.packing import Packing
+from biasgpu.training.experiment import Training
+from biasgpu.training.trainers.base import Trajectories
+
+Weights = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Trained networks on their training set.
+
+    Attributes:
+        prefix: int64 `(n,)`: how many of the first training samples each classifies before its
+            first error, a logit that is infinite or not a number being one.
+        diverged: bool `(n,)`: whether any training logit is infinite or not a number.
+        margin: float64 `(n,)`: the least (correct logit - best other logit) over the prefix;
+            infinite where the prefix is empty.
+    """
+
+    prefix: npt.NDArray[np.int64]
+    diverged: npt.NDArray[np.bool_]
+    margin: npt.NDArray[np.float64]
+
+
+def judge(training: Training, flat: Weights, *, threads: int | None = None) -> Judged:
+    """Decide networks on the training set.
+
+    Args:
+        training: says which task and layers.
+        flat: float32 `(n, n_parameters)`.
+        threads: CPU threads; None takes all.
+    """
+    task, steps = training.task, training.ensemble.steps
+    prefix = np.zeros(len(flat), np.int64)
+    diverged = np.zeros(len(flat), np.bool_)
+    margin = np.full(len(flat), np.inf)
+    for group in groups(len(flat), task.n_train * steps[-1].out_shape[0]):
+        logits = arrange(given_logits(steps, flat[group], task.x_train, threads=threads), 0)
+        finite = np.isfinite(logits).all(axis=-1)
+        usable = np.where(finite[..., None], logits, 0.0)
+        right = finite & (predictions(usable) == task.y_train)
+        ends = np.where(right.all(axis=1), task.n_train, np.argmin(right, axis=1))
+        outside = np.arange(task.n_train) >= ends[:, None]
+        prefix[group] = ends
+        diverged[group] = ~finite.all(axis=1)
+        margin[group] = np.where(outside, np.inf, margins(usable, task.y_train)).min(axis=1)
+    return Judged(prefix, diverged, margin)
+
+
+def rows_of(
+    training: Training,
+    draws: npt.NDArray[np.uint64],
+    trained: Trajectories,
+    judged: Judged,
+    *,
+    weights: bool,
+    threads: int | None = None,
+) -> Fits:
+    """Rows of results for networks.
+
+    Args:
+        training: what they are of.
+        draws: uint64 `(n,)`, increasing.
+        trained: what became of them.
+        judged: the verdict on them.
+        weights: with the column `weights`.
+        threads: CPU threads; None takes all.
+
+    Raises:
+        NonFiniteError: a logit on the test set is infinite or not a number.
+    """
+    task, steps = training.task, training.ensemble.steps
+    final = trained.weights[:, -1]
+    answers = np.empty((len(draws), task.n_test), np.uint8)
+    # Few networks at a time, and a test set too large for one group in pieces.
+    for some in groups(len(draws), task.n_test * steps[-1].out_shape[0]):
+        n_outputs = len(final[some]) * steps[-1].out_shape[0]
+        for part in groups(task.n_test, n_outputs):
+            logits = given_logits(steps, final[some], task.x_test[part], threads=threads)
+            _check_finite(logits, training, draws[some])
+            answers[some, part] = predictions(arrange(logits, 0))
+    overall, per_class = accuracies(answers, task)
+    rows = Fits(
+        index=draws * np.uint64(training.ensemble.n_arrangements),
+        prefix=judged.prefix,
+        margin=judged.margin,
+        test_accuracy=overall,
+        test_accuracy_per_class=per_class,
+        test_predictions=answers if training.keep_predictions else None,
+        gradient_norm=trained.gradient_norms if training.gradient_norms else None,
+        weights=trained.weights if weights else None,
+        epochs=trained.epochs,
+    )
+    if not training.measures:
+        return rows
+    networks = GivenNetworks(task, steps, np.ascontiguousarray(final))
+    return measured(rows, networks, threads=threads)
+
+
+def given_logits(
+    steps: Sequence[Step], flat: Weights, x: npt.NDArray[np.float32], *, threads: int | None = None
+) -> npt.NDArray[np.float64]:
+    """Logits of networks whose parameters are given, by the law: `biasgpu.reference.forward`.
+
+    Args:
+        steps: their layers.
+        flat: float32 `(n, n_parameters)`.
+        x: float32 `(samples, *shape)`.
+        threads: CPU threads; None takes all.
+
+    Returns:
+        float64 `(n, samples, outputs)`.
+    """
+    try:
+        from biasgpu import given  # the same bits, compiled
+    except ImportError:
+        packing = Packing(tuple(steps))
+        result = np.empty((len(flat), len(x), steps[-1].out_shape[0]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for row, one in zip(result, flat.astype(np.float64), strict=True):
+                row[...] = reference.forward(steps, packing.unpack(one), x)
+        return result
+    return given.logits(steps, flat, x, threads=threads)
+
+
+def _check_finite(
+    logits: npt.NDArray[np.float64], training: Training, draws: npt.NDArray[np.uint64]
+) -> None:
+    finite = np.isfinite(logits).all(axis=(1, 2))
+    if not finite.all():
+        draw = int(draws[int(np.argmin(finite))])
+        raise NonFiniteError(
+            f"the network trained from draw {draw} of seed {training.seed} fits, but has a logit "
+            "on the test set that is infinite or not a number.",
+            why="such a network classifies nothing; its weights or inputs are too large.",
+            fix="use a smaller learning rate (learning_rate=0.001, --learning-rate 0.001), or "
+            "scale the inputs.",
+        )
