@@ -38,12 +38,12 @@ def sequential(n: int) -> list[str]:
     """Colours of n ordered levels, dark to light: evenly far apart in grey and to the colour-blind.
 
     Source:
-        cividis: Nunez, Anderton and Renslow, PLOS ONE 13 (2018). Its pale end is left out.
+        viridis, by van der Walt and Smith, whose lightness rises evenly; its pale end is left out.
     """
     import matplotlib
     from matplotlib.colors import to_hex
 
-    shades = matplotlib.colormaps["cividis"]
+    shades = matplotlib.colormaps["viridis"]
     return [to_hex(shades(0.86 * place / max(n - 1, 1))) for place in range(n)]
 
 

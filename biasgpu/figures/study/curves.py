@@ -75,8 +75,7 @@ def curves(
             _draw(row, comparison, labels or comparison.labels)
             for row, comparison in zip(rows, found, strict=True)
         ]
-        _finish(drawn, found)
-        notes = [_meaning(found)]
+        notes = [_meaning(found), *_finish(drawn, found)]
         write_notes(figure, notes + [note for comparison in found for note in missing(comparison)])
     return figure
 
@@ -109,11 +108,11 @@ def _draw(row: SubFigure, comparison: Comparison, labels: Sequence[str]) -> list
                     low = np.where(bound, ends[0], np.nan)[bound]
                     panels[2].errorbar(n[bound], low, span, fmt="none", lolims=True, **colour)
     for way, axes in zip(WAYS, panels, strict=False):
-        axes.set_title(way_title(comparison, way))
+        axes.set_title(way_title(comparison, way), fontsize=8)
         if way not in comparison.sources:
             axes.text(0.5, 0.5, f"no cells of {NAMES[way]}", ha="center", transform=axes.transAxes)
-    panels[2].set_title(way_title(comparison, "guess-and-check"))
-    row.suptitle(comparison.title, fontsize=9, fontweight="bold")
+    panels[2].set_title(way_title(comparison, "guess-and-check"), fontsize=8)
+    row.suptitle(comparison.title, fontsize=9)
     named: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -176,8 +175,8 @@ def _bits(cells: list[Cell], n_trains: np.ndarray) -> tuple[np.ndarray, Floats, 
     return n_trains, bits, np.array([low, high]), bound
 
 
-def _finish(rows: list[list[Axes]], found: list[Comparison]) -> None:
-    """Limits and labels, the same for all rows."""
+def _finish(rows: list[list[Axes]], found: list[Comparison]) -> list[str]:
+    """Limits and labels, the same for all rows; says what the lines without markers are."""
     from matplotlib.ticker import MaxNLocator
 
     cells = [cell for comparison in found for cell in comparison.cells]
@@ -191,22 +190,26 @@ def _finish(rows: list[list[Axes]], found: list[Comparison]) -> None:
     ]
     bottom = max(0.0, np.floor(20 * (min(ends, default=0.5) - 0.01)) / 20)
     shares = {1.0 / cell.n_classes for cell in cells}
+    chance = len(shares) == 1 and bottom <= max(shares)
+    notes = ["Dotted: chance."] if chance else []
     n_max = max(cell.n_train for cell in cells)
     for panels, comparison in zip(rows, found, strict=True):
         for axes in panels[:2]:
             axes.set_ylim(bottom, 1.01)
-            if len(shares) == 1 and bottom <= max(shares):
+            if chance:
                 axes.axhline(max(shares), color="black", linestyle=":", linewidth=0.9)
         panels[0].set_ylabel("test accuracy")
         panels[1].tick_params(labelleft=False)
         panels[2].set_ylabel(r"$-\log_2 P$(train error $= 0$)")
         if "guess-and-check" in comparison.sources:
+            notes.append("Dashed: -log2 P = N, independent guessing. Arrows: lower bounds.")
             panels[2].plot([0, n_max], [0, n_max], "--", color="black", linewidth=0.9)
         panels[2].set_ylim(bottom=0)
         for axes in panels:
             axes.set_xlabel("training samples N")
             axes.set_xlim(0, n_max * 1.04)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return notes
 
 
 def _seeds(comparison: Comparison, way: Way) -> set[int]:
@@ -228,5 +231,4 @@ def _meaning(found: list[Comparison]) -> str:
             "One data seed: bars are standard errors over networks, and the "
             f"{100 * confidence:g} % interval of P."
         )
-    said.append("Arrows: lower bounds. Dashed: -log2 P = N. Dotted: chance.")
     return " ".join(said)
