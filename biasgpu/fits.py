@@ -212,7 +212,7 @@ class Fits:
 
     def with_optional(self, names: Collection[str]) -> Fits:
         """The same rows without the optional columns that are not named."""
-        columns = {name: getattr(self, name) for name, _, _ in _COLUMNS}
+        columns: dict[str, Any] = {name: getattr(self, name) for name, _, _ in _COLUMNS}
         return Fits(
             **{k: None if k in OPTIONAL and k not in names else columns[k] for k in columns}
         )

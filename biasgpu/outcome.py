@@ -118,6 +118,10 @@ class Outcome:
         """Networks without training error."""
         return int(self.prefix_counts[-1])
 
+    def summary(self) -> dict[str, Any]:
+        """The whole result but for the rows, JSON-able; what is unknown or infinite is None."""
+        raise NotImplementedError
+
     def __len__(self) -> int:
         return self.n_fits
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from biasgpu.layout import Step
 
 Floats = npt.NDArray[np.floating]
+Doubles = npt.NDArray[np.float64]
 Layers = list[tuple[Floats, Floats] | None]
 
 
@@ -67,6 +69,14 @@ class Packing:
             bias = flat[..., place[1] : place[1] + layer.units]
             layers.append((weight.reshape(shape), bias))
         return layers
+
+    def float64(self, flat: Floats) -> list[tuple[Doubles, Doubles | None] | None]:
+        """One network's layers as `biasgpu.reference.forward` takes them.
+
+        Args:
+            flat: `(n_parameters,)`.
+        """
+        return cast(Any, self.unpack(flat.astype(np.float64)))
 
     def pack(self, layers: Sequence[tuple[Floats, Floats | None] | None]) -> Floats:
         """The vector of one network's or of many networks' layers; a missing bias is zero.

@@ -17,6 +17,7 @@ from biasgpu.fits import Fits
 from biasgpu.task import Task
 
 if TYPE_CHECKING:
+    from biasgpu.outcome import Outcome
     from biasgpu.run import Run
 
 CHUNK_VALUES = 4_000_000  # float64 logits held at once
@@ -36,6 +37,7 @@ class Recheck:
         n_wrong: those of which something is not as stored.
         problems: the first of them, in words.
         elapsed_s: how long it took.
+        notes: what could not be checked, and why.
     """
 
     n_rows: int
@@ -43,6 +45,7 @@ class Recheck:
     n_wrong: int = 0
     problems: list[str] = field(default_factory=list)
     elapsed_s: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -58,6 +61,7 @@ class Recheck:
             "n_wrong": self.n_wrong,
             "problems": self.problems,
             "elapsed_s": self.elapsed_s,
+            "notes": self.notes,
         }
 
 
@@ -78,7 +82,7 @@ def recheck(
     ensemble = run.ensemble
     found = Recheck(n_rows=len(fits))
     start = time.monotonic()
-    _check_totals(run, found)
+    check_totals(run, found)
     x = np.concatenate([task.x_train, task.x_test])
     plainly = ensemble.products(len(x)) < PLAIN_PRODUCTS
     chunk = max(1, CHUNK_VALUES // max(1, len(x) * ensemble.n_outputs))
@@ -87,7 +91,7 @@ def recheck(
         draws = part.index // np.uint64(ensemble.n_arrangements)
         logits = exact.logits(ensemble, draws, x, threads=threads)
         for row in range(len(part)):
-            wrong = _differences(ensemble, task, part, row, logits[row])
+            wrong = differences(ensemble, task, part, row, logits[row])
             if begin + row < BY_REFERENCE and plainly:
                 plain = ensemble.logits(int(draws[row]), x)
                 if not np.array_equal(plain, logits[row]):
@@ -95,7 +99,7 @@ def recheck(
             found.n_checked += 1
             if wrong:
                 found.n_wrong += 1
-                _add(found, f"index {part.index[row]}: {'; '.join(wrong)}")
+                add_problem(found, f"index {part.index[row]}: {'; '.join(wrong)}")
         found.elapsed_s = time.monotonic() - start
         if on_progress:
             on_progress(found)
@@ -103,10 +107,10 @@ def recheck(
     return found
 
 
-def _differences(
+def differences(
     ensemble: Ensemble, task: Task, fits: Fits, row: int, logits: npt.NDArray[np.float64]
 ) -> list[str]:
-    """What is not as stored, in words."""
+    """What is not as stored, in words; `logits` are those of training and test set, as drawn."""
     by_class = arrange(logits, int(fits.index[row]) % ensemble.n_arrangements)
     train, test = by_class[: task.n_train], by_class[task.n_train :]
     right = predictions(train) == task.y_train
@@ -134,14 +138,16 @@ def _differences(
     return wrong
 
 
-def _check_totals(run: Run, found: Recheck) -> None:
+def check_totals(run: Outcome, found: Recheck) -> None:
+    """Hold what is counted against the rows."""
     n_rows = int((run.fits.prefix == run.task.n_train).sum())
     if n_rows != run.n_fits:
-        _add(found, f"the file counts {run.n_fits} fits and holds {n_rows}")
+        add_problem(found, f"the file counts {run.n_fits} fits and holds {n_rows}")
     if len(np.unique(run.fits.index)) != len(run.fits):
-        _add(found, "an index is stored twice")
+        add_problem(found, "an index is stored twice")
 
 
-def _add(found: Recheck, problem: str) -> None:
+def add_problem(found: Recheck, problem: str) -> None:
+    """Note a problem; the first `MAX_PROBLEMS` are kept."""
     if len(found.problems) < MAX_PROBLEMS:
         found.problems.append(problem)

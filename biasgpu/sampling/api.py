@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import numpy as np
 
 from biasgpu import engines
 from biasgpu import experiment as experiments
 from biasgpu.architectures import Architecture
+from biasgpu.errors import UsageError
 from biasgpu.experiment import Experiment
 from biasgpu.fits import Fits
 from biasgpu.priors import Prior
-from biasgpu.results import StatusFile, Store
+from biasgpu.results import StatusFile, Store, read_config
 from biasgpu.run import Run
 from biasgpu.sampling import resumption
 from biasgpu.sampling.arguments import about_session, check_options, check_room, end_draw
 from biasgpu.sampling.events import Note, OnEvent
 from biasgpu.sampling.sampler import Sampler
 from biasgpu.sampling.session import Session
-from biasgpu.sampling.stopping import Rules
+from biasgpu.sampling.stopping import Rules, TrainingRules
 from biasgpu.sampling.totals import Totals
 from biasgpu.task import Task
 
@@ -152,6 +154,7 @@ def resume(
     *,
     fits: int | None = None,
     candidates: int | None = None,
+    networks: int | None = None,
     time_s: float | None = None,
     engine: str = "auto",
     device: str | None = None,
@@ -159,7 +162,7 @@ def resume(
     on_event: OnEvent | None = None,
     confidence: float | None = None,
     batch_draws: int | None = None,
-) -> Run:
+) -> Any:
     """Go on with a run exactly where it stopped; the result is that of an uninterrupted one.
 
     A run that has reached its stopping rules is returned as it is.
@@ -168,10 +171,15 @@ def resume(
         path: its results file.
         fits, candidates, time_s: new stopping rules, in totals over all sessions; they replace the
             stored ones, which are kept if none is given.
+        networks: the rule of training in place of `candidates`.
         engine, device, threads: as for `sample`; they need not be those of the first session.
+            Training goes on with the engine that it began with, unless another one is named.
         on_event: called with every event of `biasgpu.sampling.events`.
         confidence: of the intervals; None takes the stored one.
-        batch_draws: as for `sample`.
+        batch_draws: as for `sample`; of training its `batch_networks`.
+
+    Returns:
+        a `Run`, or `Trained`, whichever the file holds.
 
     Raises:
         UsageError: arguments that cannot be.
@@ -180,6 +188,27 @@ def resume(
         DamagedFileError: damaged or foreign.
         KeyboardInterrupt: as `sample`.
     """
+    trained = "kind" in read_config(path)
+    wrong, right = ("candidates", "networks") if trained else ("networks", "candidates")
+    if (candidates if trained else networks) is not None:
+        raise UsageError(
+            f"{wrong} does not go with {os.fspath(path)}.",
+            why=f"it holds networks that were {'trained' if trained else 'drawn'}.",
+            fix=f"give {right}=... (--{right}) instead.",
+        )
+    if trained:
+        from biasgpu.training.resumption import resume as resume_training
+
+        return resume_training(
+            path,
+            TrainingRules(fits, networks, time_s),
+            engine=engine,
+            device=device,
+            threads=threads,
+            on_event=on_event,
+            confidence=confidence,
+            batch_networks=batch_draws,
+        )
     given = Rules(fits, candidates, time_s)
     check_options(0.95 if confidence is None else confidence, batch_draws)
     emit = on_event or (lambda event: None)

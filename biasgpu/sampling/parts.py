@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from biasgpu.sampling.batch import Batch
 
+if TYPE_CHECKING:
+    from biasgpu.engines.base import Engine
+    from biasgpu.training.trainers.base import Trainer
 
-class Worker(Protocol):
-    """What does the work: an engine, or a trainer."""
-
-    @property
-    def name(self) -> str:
-        """By which it is chosen."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Where it computes."""
-        ...
-
-    @property
-    def notice(self) -> str:
-        """What a user should know before it begins."""
-        ...
-
-    def prepare(self) -> None:
-        """Compile what must be compiled."""
+Worker: TypeAlias = "Engine | Trainer"  # what does the work
 
 
 class Source(Protocol):

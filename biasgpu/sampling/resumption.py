@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from biasgpu.errors import RefusedError
 from biasgpu.evaluate import evaluate
+from biasgpu.outcome import Outcome
 from biasgpu.reopen import from_stored
 from biasgpu.results import read
 from biasgpu.run import Run
 from biasgpu.sampling.stopping import Rules
 
-_COLUMNS = (
+COLUMNS = (
     "index",
     "prefix",
     "margin",
@@ -35,8 +37,8 @@ class Found:
         nothing_to_do: why it need not go on, or "".
     """
 
-    run: Run
-    rules: Rules
+    run: Any  # a `Run`, or `Trained`
+    rules: Any  # as they were given: `Rules`, or `TrainingRules`
     nothing_to_do: str
 
 
@@ -54,23 +56,24 @@ def look(path: str | os.PathLike[str], given: Rules, *, confidence: float | None
     """
     run = from_stored(read(path), confidence=confidence)
     sessions = [run.provenance, *run.provenance.get("resumed", [])]
-    rules = Rules.from_dict(sessions[-1].get("stopping") or {}) if given.empty else given
+    rules = type(given).from_dict(sessions[-1].get("stopping") or {}) if given.empty else given
     rules.require()
     if run.complete and given.empty:
         reached = run.stop_reason
     else:
-        reached = rules.reached(run.n_fits, run.n_draws, run.elapsed_s, run.ensemble.n_arrangements)
+        reached = rules.reached(run.n_fits, run.n_draws, run.elapsed_s, run.experiment.n_counted)
     if not reached or (not run.complete and _ends_there(run, rules, reached)):
         return Found(run, rules, "")
     text = (
         f"{os.fspath(path)} has reached its stopping rule: {run.n_fits} fits, "
-        f"{run.n_candidates} candidates, {run.elapsed_s:.1f} s. To go on, ask for more in total: "
+        f"{run.experiment.n_counted * run.n_draws} {rules.counted}, {run.elapsed_s:.1f} s. "
+        "To go on, ask for more in total: "
         f"fits={2 * max(1, run.n_fits)} (--fits {2 * max(1, run.n_fits)})."
     )
     return Found(run, rules, text)
 
 
-def _ends_there(run: Run, rules: Rules, reached: str) -> bool:
+def _ends_there(run: Outcome, rules: Rules, reached: str) -> bool:
     """Whether a run that was cut short ended where the rule would have ended it.
 
     By fits that is so only if its last draw brought the last fit asked for: it was killed between
@@ -78,12 +81,12 @@ def _ends_there(run: Run, rules: Rules, reached: str) -> bool:
     """
     if reached != "fits":
         return True
-    fits = run.fits_at(run.task.n_train)
+    indices = run.fits.index[run.fits.prefix == run.task.n_train]
     last_draw = run.experiment.first_draw + run.n_draws - 1
     return (
         run.n_fits == rules.fits
-        and len(fits) > 0
-        and int(fits.index[-1]) // run.ensemble.n_arrangements == last_draw
+        and len(indices) > 0
+        and int(indices[-1]) // run.ensemble.n_arrangements == last_draw
     )
 
 
@@ -107,7 +110,7 @@ def check_stored(run: Run, *, threads: int | None = None) -> None:
         keep_predictions=run.experiment.keep_predictions,
         threads=threads,
     )
-    for name in _COLUMNS:
+    for name in COLUMNS:
         old, new = getattr(stored, name), getattr(rebuilt, name)
         if old is None:
             continue

@@ -210,7 +210,7 @@ def make_recipe(
         full = optimizer == FULL_BATCH
         batch_size = task.n_train if full else published_batch_size(task.n_train)
     return Recipe(
-        optimizer="sgd" if optimizer == FULL_BATCH else optimizer,  # type: ignore[arg-type]
+        optimizer="sgd" if optimizer == FULL_BATCH else optimizer,  #
         learning_rate=(
             published_learning_rate(init.name, task.name)
             if learning_rate is None

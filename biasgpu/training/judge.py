@@ -58,7 +58,7 @@ def judge(training: Training, flat: Weights, *, threads: int | None = None) -> J
     margin = np.full(len(flat), np.inf)
     for group in groups(len(flat), task.n_train * steps[-1].out_shape[0]):
         logits = arrange(given_logits(steps, flat[group], task.x_train, threads=threads), 0)
-        finite = np.isfinite(logits).all(axis=-1)
+        finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(logits).all(axis=-1))
         usable = np.where(finite[..., None], logits, 0.0)
         right = finite & (predictions(usable) == task.y_train)
         ends = np.where(right.all(axis=1), task.n_train, np.argmin(right, axis=1))
@@ -139,8 +139,8 @@ def given_logits(
         packing = Packing(tuple(steps))
         result = np.empty((len(flat), len(x), steps[-1].out_shape[0]))
         with np.errstate(over="ignore", invalid="ignore"):
-            for row, one in zip(result, flat.astype(np.float64), strict=True):
-                row[...] = reference.forward(steps, packing.unpack(one), x)
+            for row, one in zip(result, flat, strict=True):
+                row[...] = reference.forward(steps, packing.float64(one), x)
         return result
     return given.logits(steps, flat, x, threads=threads)
 

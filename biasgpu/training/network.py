@@ -78,6 +78,6 @@ class TrainedNetwork(Weighted):
         Returns:
             float64 `(samples, n_classes)`; for a one-logit head (0, z).
         """
-        layers = Packing(self.steps).unpack(self.flat.astype(np.float64))
+        layers = Packing(self.steps).float64(self.flat)
         with np.errstate(over="ignore", invalid="ignore"):
             return arrange(reference.forward(self.steps, layers, x), 0)
