@@ -49,7 +49,7 @@ RUNS = Path("runs")
 @click.option(
     "--extend",
     is_flag=True,
-    help="Add the data seeds, widths, depths, priors or N that are named to the study there.",
+    help="Add what is named to the study there: data seeds, widths, depths, priors, N.",
 )
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @output.common
@@ -87,27 +87,31 @@ def command(ctx: click.Context, as_json: bool, quiet: bool, **given: Any) -> Non
 def _study(given: dict[str, Any]) -> tuple[Study, Path]:
     """What is to be done, and where."""
     import biasgpu
-    from biasgpu.study import Study
+    from biasgpu.study.definition import FAMILY, Study
+    from biasgpu.study.files import read_settings
+    from biasgpu.study.updates import updated
 
     settings = typed(given)
-    stored: dict[str, Any] = {}
     if given["resume"] is not None:
-        if given["path"] is not None or given["config"] is not None:
-            raise UsageError(
-                f"{'-o' if given['path'] is not None else '--config'} does not go with --resume.",
-                why="--resume goes on with the study in the folder that it names.",
-                fix=f"biasgpu compare --resume {given['resume']}",
-            )
-        stored = biasgpu.open_study(given["resume"]).definition.to_config()
-    elif given["config"] is not None:
-        from biasgpu.study.files import read_settings
-
-        stored = read_settings(given["config"])
-    if any(settings.get(name) is not None for name in ("arch", "widths", "depths")):
-        stored.pop("architectures", None)
-    study = Study.from_config({**stored, **settings})
-    path = given["resume"] or given["path"] or RUNS / _name(study)
-    return study, Path(path)
+        for name, option in (("path", "-o"), ("config", "--config")):
+            if given[name] is not None:
+                raise UsageError(
+                    f"{option} does not go with --resume.",
+                    why="--resume goes on with the study in the folder that it names.",
+                    fix=f"biasgpu compare --resume {given['resume']}",
+                )
+        stored = biasgpu.open_study(given["resume"]).definition
+        return updated(stored, settings), Path(given["resume"])
+    if given["config"] is not None:
+        written = read_settings(given["config"])
+        if any(settings.get(name) is not None for name in FAMILY):
+            written.pop("architectures", None)
+        settings = {**written, **settings}
+    path = given["path"]
+    if given["extend"] and path is not None and Path(path).is_dir():
+        return updated(biasgpu.open_study(path).definition, settings), Path(path)
+    study = Study.from_config(settings)
+    return study, Path(path or RUNS / _name(study))
 
 
 def _name(study: Study) -> str:
@@ -117,15 +121,11 @@ def _name(study: Study) -> str:
 
 
 def _show(made: StudyFolder, as_json: bool) -> None:
-    from biasgpu.cli.study_table import print_study, print_verdict
+    from biasgpu.cli.study_table import show_study
 
-    cells = made.cells()
-    summary = made.summary(cells)
+    show_study(str(made.path), as_json)
     if as_json:
-        output.print_json(summary)
         return
-    print_study(summary)
-    print_verdict(made.verdict(cells))
     out = output.stdout()
     out.print(f"Stored in {made.path}. Next:")
     for line in (

@@ -60,20 +60,22 @@ def command(
     Of results files: fit probability and test accuracy against n_train, one line for each. Of a
     study (its folder): curves over widths and depths, histograms, box plots, gradient norms.
     """
-    if any(map(os.path.isdir, runs)):
+    studies = [run for run in runs if os.path.isdir(run)]
+    if studies:
         if len(runs) > 1 or labels:
             raise UsageError(
-                f"{runs[0]} and more beside it." if len(runs) > 1 else "labels for a study.",
+                f"{studies[0]} is a study, and {'more is named' if len(runs) > 1 else '--label'} "
+                "beside it.",
                 why="a study is drawn by itself, and names its cells.",
-                fix=f"biasgpu plot {next(filter(os.path.isdir, runs))}",
+                fix=f"biasgpu plot {studies[0]}",
             )
-        _draw_study(runs[0], path, kind, n_train, formats, overwrite, as_json)
+        _draw_study(studies[0], path, kind, n_train, formats, overwrite, as_json)
         return
     for name, value in zip(STUDY_ONLY, (kind, n_train, formats), strict=True):
         if value is not None:
             raise UsageError(
-                f"--{name.removesuffix('_train').removesuffix('s')} is for studies, and {runs[0]} "
-                "is no folder.",
+                f"--{name.removesuffix('_train').removesuffix('s')} is for studies; no folder of "
+                "one is named.",
                 why="a results file is drawn in one way.",
                 fix="leave it out, or name a study's folder: biasgpu plot study/",
             )

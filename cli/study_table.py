@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from biasgpu.cli.output import stdout
+from biasgpu.cli.output import print_json, stdout
 from biasgpu.cli.summary import DASH, number, percent
 
 MAX_PROBLEMS = 10
 WAY = {"guess-and-check": "G&C", "sgd": "SGD"}
+
+
+def show_study(path: str, as_json: bool) -> None:
+    """What a study's folder holds, on stdout."""
+    import biasgpu
+
+    found = biasgpu.open_study(path)
+    cells = found.cells()
+    summary = found.summary(cells)
+    if as_json:
+        print_json(summary)
+        return
+    print_study(summary)
+    print_verdict(found.verdict(cells))
 
 
 def print_study(summary: Mapping[str, Any]) -> None:
@@ -44,7 +58,7 @@ def print_cells(rows: Sequence[Mapping[str, Any]]) -> None:
             line += _cells(of.get(source))
         line.append("*" if any(row["problems"] for row in of.values()) else "")
         lines.append(line)
-    print_rows([*header, ""], lines)
+    print_rows([*header, ""], lines, numbers=True)
 
 
 def print_problems(summary: Mapping[str, Any]) -> None:
@@ -80,14 +94,16 @@ def print_verdict(verdict: Any) -> None:
         print_rows(list(header), [list(row) for row in rows])
 
 
-def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of text."""
+def print_rows(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False
+) -> None:
+    """A table of text, or of numbers behind a first column of text."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, heading in enumerate(header):
-        table.add_column(heading, justify="left" if place == 0 else "right")
+        table.add_column(heading, justify="right" if numbers and place else "left")
     for row in rows:
         table.add_row(*row)
     stdout().print(table)

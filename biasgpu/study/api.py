@@ -14,6 +14,7 @@ from biasgpu.study.events import OnStudyEvent
 from biasgpu.study.jobs import jobs
 from biasgpu.study.load import StudyFolder
 from biasgpu.study.runner import Runner
+from biasgpu.study.updates import updated
 from biasgpu.study.work import Worker, make_task
 
 
@@ -38,7 +39,8 @@ def compare(
     Args:
         study: what to do. None goes on with the study that the folder holds, or takes `settings`.
         output: the study's folder; made if it is not there.
-        extend: add data seeds, architectures, priors, initialisations or N to the study there.
+        extend: add data seeds, architectures, priors, initialisations or N to the study there, or
+            more trained networks; `settings` then need only name what is added.
         engine: "auto", "cpu", "torch", "triton" or "reference".
         train_engine: another one for training; None takes the same.
         device: "cpu", "cuda", "cuda:1"; None lets the engine choose.
@@ -66,7 +68,7 @@ def compare(
     for name in (engine, train_engine or engine):
         if name not in (engines.AUTO, *engines.NAMES):
             raise unknown("engine", str(name), (engines.AUTO, *engines.NAMES))
-    study = _wanted(study, settings, folder)
+    study = _wanted(study, settings, folder, extend)
     jobs(study)  # refuses names that clash before anything is made
     if not (folder / folders.DEFINITION).exists():
         _check_data(study)
@@ -80,10 +82,10 @@ def compare(
     return StudyFolder(folder, study)
 
 
-def _wanted(study: Study | None, settings: dict[str, Any], folder: Path) -> Study:
+def _wanted(study: Study | None, settings: dict[str, Any], folder: Path, extend: bool) -> Study:
     if study is None:
-        if not settings and (folder / folders.DEFINITION).exists():
-            return folders.read_definition(folder)
+        if (extend or not settings) and (folder / folders.DEFINITION).exists():
+            return updated(folders.read_definition(folder), settings)
         return Study.from_config(settings)
     if settings:
         raise UsageError(

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,13 @@ from biasgpu.errors import BiasgpuError, DamagedFileError, RefusedError, UsageEr
 from biasgpu.results.lock import WriterLock
 from biasgpu.results.paths import beside, cannot_read, cannot_write, make_folder, publish
 from biasgpu.study.definition import Study
+from biasgpu.study.updates import FREE, GROWING, differences, extended
 
 FORMAT = "biasgpu-study"
 FORMAT_VERSION = 1
 DEFINITION, PROBLEMS = "study.json", "problems.json"
 _MAX_BYTES = 1 << 24
-# Where the data lie, and how long it may take, do not change what a study is about.
-_FREE = ("data_dir", "candidates", "networks", "time_s")
-_GROWING = ("data_seeds", "architectures", "priors", "inits", "n", "trained")
+_MEND = "free some space, or change the folder's permissions"
 
 
 def read_definition(folder: Path) -> Study:
@@ -116,7 +115,7 @@ def settle(folder: Path, study: Study, *, extend: bool) -> Study:
     old = read_definition(folder)
     wanted = extended(old, study) if extend else study
     wanted = replace(wanted, data_dir=study.data_dir or old.data_dir)
-    differing = differences(old, wanted, free=(*_FREE, *(_GROWING if extend else ())))
+    differing = differences(old, wanted, free=(*FREE, *(GROWING if extend else ())))
     if differing:
         hint = (
             "--extend (extend=True) adds data seeds, architectures, priors, initialisations or "
@@ -131,26 +130,6 @@ def settle(folder: Path, study: Study, *, extend: bool) -> Study:
     if wanted != old:
         _write(path, wanted, new=False)
     return wanted
-
-
-def extended(old: Study, new: Study) -> Study:
-    """`new`, with all cells that `old` has, in their places before the added ones."""
-    grown: dict[str, Any] = {"trained": max(old.trained, new.trained)}
-    for name in _GROWING:
-        if name != "trained":
-            before = getattr(old, name)
-            grown[name] = (*before, *(one for one in getattr(new, name) if one not in before))
-    return replace(new, **grown)
-
-
-def differences(old: Study, new: Study, *, free: tuple[str, ...] = _FREE) -> list[str]:
-    """What two definitions differ in: "n_train is 8 in the folder, 16 now"."""
-    found = []
-    for one in fields(Study):
-        before, now = getattr(old, one.name), getattr(new, one.name)
-        if before != now and one.name not in free:
-            found.append(f"{one.name} is {_shown(before)} in the folder, {_shown(now)} now")
-    return found
 
 
 def read_problems(folder: Path) -> dict[str, dict[str, str]]:
@@ -225,7 +204,9 @@ def _replace(path: Path, values: Mapping[str, Any], *, new: bool = False) -> Non
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise cannot_write(path, error) from error
+        found = cannot_write(path, error)
+        found.fix = f"{_MEND}, then go on with: biasgpu compare --resume {path.parent}"
+        raise found from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -250,9 +231,3 @@ def _damaged(path: Path, reason: str) -> DamagedFileError:
         fix="get it again from its source; the results files beside it open on their own "
         "(biasgpu show, biasgpu.open).",
     )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    return "the default" if value is None else str(value)

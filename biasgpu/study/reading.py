@@ -62,14 +62,13 @@ def _cell(
     from biasgpu.measures.columns import normalized_loss_at, weight_normalized_loss_at
 
     logits, y = fits.train_logits, found.task.y_train
-    lipschitz, frobenius, norms = fits.lipschitz, fits.frobenius, fits.gradient_norm
-    with_loss = logits is not None and len(fits) > 0
     loss: Floats | None = None
     weight_loss: Floats | None = None
-    if with_loss and lipschitz is not None:
-        loss = normalized_loss_at(logits, y, lipschitz, n_train)
-    if with_loss and frobenius is not None:
-        weight_loss = weight_normalized_loss_at(logits, y, frobenius, n_train)
+    if logits is not None and len(fits):
+        if fits.lipschitz is not None:
+            loss = normalized_loss_at(logits, y, fits.lipschitz, n_train)
+        if fits.frobenius is not None:
+            weight_loss = weight_normalized_loss_at(logits, y, fits.frobenius, n_train)
     return Cell(
         **_shared(study, job),
         n_train=n_train,
@@ -77,7 +76,7 @@ def _cell(
         test_accuracy=fits.test_accuracy,
         normalized_loss=loss,
         weight_normalized_loss=weight_loss,
-        gradient_norms=norms,
+        gradient_norms=fits.gradient_norm,
         n_classes=found.task.n_classes,
         task=f"{found.task.name} {' vs '.join(found.task.class_names)}",
         problem=problem,
