@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from biasgpu.run import Run
+    from biasgpu.training.trained import Trained
 
 _ENTRIES = {
     "biasgpu": """@software{biasgpu,
@@ -107,6 +108,13 @@ _ENTRIES = {
   year   = {2018},
   note   = {arXiv:1812.01718}
 }""",
+    "kingma2015": """@inproceedings{kingma2015adam,
+  author    = {Kingma, Diederik P. and Ba, Jimmy},
+  title     = {Adam: A Method for Stochastic Optimization},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year      = {2015},
+  note      = {arXiv:1412.6980}
+}""",
     "krizhevsky2009": """@techreport{krizhevsky2009learning,
   author      = {Krizhevsky, Alex},
   title       = {Learning Multiple Layers of Features from Tiny Images},
@@ -115,6 +123,7 @@ _ENTRIES = {
 }""",
 }
 
+_ADAM = "kingma2015"
 _ALWAYS = ("biasgpu", "peleg2024", "chiang2023", "salmon2011", "clopper1934")
 _DATA = {
     "mnist": "lecun1998",
@@ -124,7 +133,7 @@ _DATA = {
 }
 
 
-def keys(run: Run | None = None) -> list[str]:
+def keys(run: Run | Trained | None = None) -> list[str]:
     """The entries of `citation(run)`, in order: "biasgpu", "peleg2024", ..."""
     found: list[str] = [*_ALWAYS]
     if run is not None:
@@ -136,6 +145,9 @@ def keys(run: Run | None = None) -> list[str]:
             found += ["cho2009", "lee2018"]
         elif run.experiment.method == "deferred":
             found.append("giraud2005")
+        recipe = getattr(run, "recipe", None)
+        if recipe is not None and recipe.optimizer == "adam":
+            found.append(_ADAM)
         if run.architecture.name == "lenet":
             found.append("lecun1998")
         if run.task.name in _DATA:
@@ -143,7 +155,7 @@ def keys(run: Run | None = None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def citation(run: Run | None = None) -> str:
+def citation(run: Run | Trained | None = None) -> str:
     """BibTeX entries: of guess and check in general, or of exactly what a run used.
 
     Args:

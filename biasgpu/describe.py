@@ -12,9 +12,10 @@ from biasgpu.errors import UsageError
 from biasgpu.layers import INFINITE
 from biasgpu.network import Network
 from biasgpu.task import Task
+from biasgpu.training.network import TrainedNetwork
 
 
-def describe_network(network: Network, task: Task) -> dict[str, Any]:
+def describe_network(network: Network | TrainedNetwork, task: Task) -> dict[str, Any]:
     """What is worth knowing of a network on a task, decided by the law.
 
     Args:
@@ -58,7 +59,9 @@ def describe_network(network: Network, task: Task) -> dict[str, Any]:
     }
 
 
-def _layers(network: Network, weights: dict[str, npt.NDArray[np.float32]]) -> list[dict[str, Any]]:
+def _layers(
+    network: Network | TrainedNetwork, weights: dict[str, npt.NDArray[np.float32]]
+) -> list[dict[str, Any]]:
     layers = []
     for step in network.steps:
         layer: dict[str, Any] = {

@@ -17,6 +17,7 @@ from biasgpu.results.paths import beside, cannot_write, make_folder, publish, re
 
 if TYPE_CHECKING:
     from biasgpu.run import Run
+    from biasgpu.training.trained import Trained
 
 FORMAT = "biasgpu-networks"
 MAX_BYTES = 8 * 2**30
@@ -40,7 +41,7 @@ class Exported:
 
 
 def export(
-    run: Run,
+    run: Run | Trained,
     output: str | os.PathLike[str],
     *,
     fits: int | None = None,
@@ -52,10 +53,11 @@ def export(
     `run[0].module()` gives the same network as a `torch.nn.Module`.
 
     Args:
-        run: the run whose networks they are.
+        run: the run, or trained networks, whose networks they are.
         output: the file to make; never overwritten.
         fits: the first so many fits of the run, by index (fewer if it has fewer).
-        indices: candidates by name, instead of `fits`; they need not be fits.
+        indices: candidates by name, instead of `fits`; they need not be fits, but trained
+            networks must be among those that were kept.
 
     Raises:
         UsageError: both or neither of `fits` and `indices`, no networks, one named twice, an index
@@ -102,7 +104,7 @@ def export(
     return Exported(path, chosen, n_parameters, path.stat().st_size)
 
 
-def _chosen(run: Run, fits: int | None, indices: Sequence[int] | None) -> tuple[int, ...]:
+def _chosen(run: Run | Trained, fits: int | None, indices: Sequence[int] | None) -> tuple[int, ...]:
     if (fits is None) == (indices is None):
         raise UsageError(
             "name the networks to export in one way.",
@@ -135,10 +137,13 @@ def _chosen(run: Run, fits: int | None, indices: Sequence[int] | None) -> tuple[
     return chosen
 
 
-def _metadata(run: Run, indices: tuple[int, ...]) -> dict[str, str]:
+def _metadata(run: Run | Trained, indices: tuple[int, ...]) -> dict[str, str]:
     from biasgpu import __version__
 
+    recipe = getattr(run, "recipe", None)
+    trained = {"recipe": json.dumps(recipe.to_config())} if recipe else {}
     return {
+        **trained,
         "format": FORMAT,
         "biasgpu_version": __version__,
         "seed": str(run.seed),

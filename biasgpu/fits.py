@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -212,10 +212,8 @@ class Fits:
 
     def with_optional(self, names: Collection[str]) -> Fits:
         """The same rows without the optional columns that are not named."""
-        columns: dict[str, Any] = {name: getattr(self, name) for name, _, _ in _COLUMNS}
-        return Fits(
-            **{k: None if k in OPTIONAL and k not in names else columns[k] for k in columns}
-        )
+        left_out: dict[str, Any] = {name: None for name in OPTIONAL if name not in names}
+        return replace(self, **left_out)
 
     @property
     def _row_shape(self) -> tuple[Any, ...]:

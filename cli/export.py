@@ -33,7 +33,8 @@ def command(run: str, path: str, fits: int | None, indices: tuple[int, ...], as_
     """Write networks of a results file as safetensors.
 
     Tensors are float32 and named INDEX/LAYER.weight and INDEX/LAYER.bias; the metadata tells the
-    layers, head, prior, seed and task. From Python, run[0].module() is a torch.nn.Module.
+    layers, head, prior, seed and task, and how they were trained, if they were. From Python,
+    run[0].module() is a torch.nn.Module.
     """
     import biasgpu
     from biasgpu.cli.summary import note_not_kept

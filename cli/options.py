@@ -99,6 +99,12 @@ architecture_options = _all(
     click.option("--bias", metavar="BIAS", help="zero, or prior.  [default: zero]"),
 )
 
+measures_option = click.option(
+    "--measures/--no-measures",
+    default=False,
+    help="Store with every network what measures need: training logits, Lipschitz constant, norms.",
+)
+
 prior_options = _all(
     click.option(
         "--prior",
@@ -116,6 +122,9 @@ prior_options = _all(
         help="direct draws every weight; deferred only what the data ask for: the same law, for "
         "Gaussian priors.  auto: deferred for Gaussian dense layers.",
     ),
+)
+
+seed_options = _all(
     click.option(
         "--seed",
         metavar="SEED",
@@ -160,4 +169,28 @@ engine_options = _all(
     click.option(
         "--threads", metavar="N", type=int, help="CPU threads.  [default: as many as there are]"
     ),
+)
+
+file_options = _all(
+    click.option(
+        "-o",
+        "--output",
+        "path",
+        metavar="FILE",
+        type=click.Path(),
+        help="The results file.  [default: runs/ and a name that tells the settings]",
+    ),
+    click.option(
+        "--overwrite", is_flag=True, help="Replace the file; the old one is kept as .bak."
+    ),
+    click.option(
+        "--resume",
+        metavar="RUN.h5",
+        type=click.Path(),
+        help="Go on with this file where it stopped; other settings must be the same or left out.",
+    ),
+    click.option(
+        "--confidence", metavar="P", type=float, help="Of the intervals.  [default: 0.95]"
+    ),
+    click.option("--quiet", is_flag=True, help="Show no progress."),
 )

@@ -73,6 +73,22 @@ def parse_duration(text: str, what: str = "the time") -> float:
     return seconds
 
 
+def parse_epochs(text: str, what: str = "the epochs") -> tuple[int, ...]:
+    """Epochs separated by commas: "0,1,3,5"; nothing for none.
+
+    Raises:
+        UsageError: not whole numbers.
+    """
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    if not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+        raise UsageError(
+            f"{what} is {text!r}; it must be whole numbers with commas between them.",
+            why="weights are kept after whole epochs, 0 being the initialisation.",
+            fix="for example 0,1,3,5.",
+        )
+    return tuple(int(part) for part in parts)
+
+
 def format_count(value: float) -> str:
     """A count with three digits or exactly: 950, 12.3 k, 4.56 M, 7.8 G."""
     if value < 1000:
@@ -99,7 +115,7 @@ def format_duration(seconds: float) -> str:
 class _Parsed(click.ParamType):
     """A click type made of a parser; its error names the option."""
 
-    def __init__(self, name: str, parse: Callable[[str, str], int | float]) -> None:
+    def __init__(self, name: str, parse: Callable[[str, str], Any]) -> None:
         self.name = name
         self._parse = parse
 
@@ -111,3 +127,4 @@ class _Parsed(click.ParamType):
 
 COUNT = _Parsed("count", parse_count)
 DURATION = _Parsed("duration", parse_duration)
+EPOCHS = _Parsed("epochs", parse_epochs)

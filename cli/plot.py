@@ -94,7 +94,15 @@ def _draw_runs(
     import biasgpu
     from biasgpu import figures
 
-    figure = figures.curve([biasgpu.open(run) for run in runs], labels=list(labels) or None)
+    found = [biasgpu.open(run) for run in runs]
+    for run, stored in zip(runs, found, strict=True):
+        if isinstance(stored, biasgpu.Trained):
+            raise UsageError(
+                f"{run} holds trained networks, which have no curve against n_train.",
+                why="networks are trained for one n_train, drawn ones serve every smaller one too.",
+                fix="compare both over n_train with biasgpu compare, and plot the folder it makes.",
+            )
+    figure = figures.curve(found, labels=list(labels) or None)
     figures.save(figure, path, overwrite=overwrite)
     if as_json:
         output.print_json({"output": path, "runs": list(runs)})

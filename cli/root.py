@@ -13,6 +13,7 @@ from biasgpu.cli import output
 # Command -> (module with an attribute `command`, the line that `biasgpu --help` shows).
 COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("biasgpu.cli.sample", "Draw networks and keep those that fit the training set."),
+    "train": ("biasgpu.cli.train", "Train networks and keep those without training error."),
     "compare": ("biasgpu.cli.compare", "Compare random networks that fit with trained ones."),
     "show": ("biasgpu.cli.show", "Show what a results file holds, or one of its networks."),
     "verify": ("biasgpu.cli.verify", "Rebuild and recheck every fit of a results file."),
@@ -94,5 +95,5 @@ def root() -> None:
     """Draw networks from a prior, keep those that fit, and see how they generalise.
 
     Every network has a name, (seed, index), from which its weights can be rebuilt: files hold
-    names and what was measured, never weights.
+    names and what was measured, and weights only of networks that were trained.
     """

@@ -8,7 +8,15 @@ import click
 from click.core import ParameterSource
 
 from biasgpu.cli import options, output, signals
-from biasgpu.errors import UsageError
+from biasgpu.cli.given import (
+    ARCHITECTURE,
+    TASK,
+    compared_settings,
+    drawn_file,
+    given_architecture,
+    given_task,
+    refuse_beside_resume,
+)
 
 if TYPE_CHECKING:
     from biasgpu.cli.sampling_progress import SamplingProgress
@@ -16,10 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FITS = 3000
 DEFAULT_TIME_S = 600.0
-ROWS = ("curve_fits", "keep_predictions")
+ROWS = ("curve_fits", "keep_predictions", "measures")
 RULES = ("fits", "candidates", "time_s")
-TASK = ("data", "data_dir", "classes", "n_train", "data_seed", "selection", "source")
-ARCHITECTURE = ("arch", "width", "depth", "head", "bias")
 EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "method", "seed", "first_index", *ROWS)
 
 
@@ -34,24 +40,11 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "method", "seed", "first_index", *R
 @options.task_options
 @options.architecture_options
 @options.prior_options
+@options.seed_options
 @options.stopping_options
 @options.engine_options
-@click.option(
-    "-o",
-    "--output",
-    "path",
-    metavar="FILE",
-    type=click.Path(),
-    help="The results file.  [default: runs/ and a name that tells the settings]",
-)
-@click.option("--overwrite", is_flag=True, help="Replace the file; the old one is kept as .bak.")
-@click.option(
-    "--resume",
-    metavar="RUN.h5",
-    type=click.Path(),
-    help="Go on with this file where it stopped; other settings must be the same or left out.",
-)
 @click.option("--keep-predictions", is_flag=True, help="Store every fit's test predictions.")
+@options.measures_option
 @click.option(
     "--curve-fits",
     metavar="COUNT",
@@ -60,13 +53,7 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "method", "seed", "first_index", *R
     show_default=True,
     help="Networks to keep for every smaller N of the curve.",
 )
-@click.option(
-    "--confidence",
-    metavar="P",
-    type=float,
-    help="Of the intervals.  [default: 0.95]",
-)
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@options.file_options
 @output.common
 @click.pass_context
 @signals.one_stop()
@@ -106,9 +93,9 @@ def _start(given: dict[str, Any], settings: dict[str, Any], progress: SamplingPr
 
     if all(settings[name] is None for name in RULES):
         settings |= {"fits": DEFAULT_FITS, "time_s": DEFAULT_TIME_S}
-    architecture = _architecture(given)
+    architecture = given_architecture(given)
     prior = priors.make(given["prior"])
-    task = _task(given)
+    task = given_task(given)
     path = given["path"] or free_path(slug(task, architecture, prior, given["seed"]))
     with progress:
         method = methods.choose(given["method"], task, architecture, prior)
@@ -139,15 +126,9 @@ def _go_on(
     import biasgpu
     from biasgpu.results import check_config
 
-    for name, option in (("path", "-o"), ("overwrite", "--overwrite")):
-        if given[name]:
-            raise UsageError(
-                f"{option} does not go with --resume.",
-                why="--resume goes on with the file that it names.",
-                fix=f"biasgpu sample --resume {given['resume']}",
-            )
+    refuse_beside_resume(given, "biasgpu sample")
     path = given["resume"]
-    stored = biasgpu.open(path)
+    stored = drawn_file(path, "biasgpu train --resume {path}")
     typed = {
         name: given[name]
         for name in EXPERIMENT
@@ -166,63 +147,20 @@ def _go_on(
 
 def _compared(stored: Run, typed: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The stored settings that were typed again, and what was typed."""
-    from biasgpu import architectures, priors
+    from biasgpu import priors
 
-    old: dict[str, Any] = {}
-    new: dict[str, Any] = {}
-    if any(name in typed for name in TASK):
-        config = stored.task.config
-        again = _task({name: typed.get(name, _stored_task(config, name)) for name in TASK})
-        old["task"], new["task"] = {**config}, {**again.config}
-        if old == new:
-            old["task"]["checksum"] = stored.task.checksum
-            new["task"]["checksum"] = again.checksum
-    if any(name in typed for name in ARCHITECTURE):
-        mine = stored.architecture
-        same = typed.get("arch", mine.name) == mine.name
-        again = architectures.make(
-            typed.get("arch", mine.name),
-            width=typed.get("width", mine.options.get("width") if same else None),
-            depth=typed.get("depth", mine.options.get("depth") if same else None),
-            head=typed.get("head", mine.head),
-            bias=typed.get("bias", mine.bias),
-        )
-        old["architecture"], new["architecture"] = _short(mine), _short(again)
+    old, new = compared_settings(stored, typed)
     if typed.get("method", "auto") != "auto":
         old["method"], new["method"] = stored.experiment.method, typed["method"]
     if "prior" in typed:
         old["prior"], new["prior"] = str(stored.prior), str(priors.make(typed["prior"]))
     for name in ("seed", *ROWS):
         if name in typed:
-            old[name], new[name] = stored.config[name], typed[name]
+            old[name], new[name] = stored.config.get(name, False), typed[name]
     if "first_index" in typed:
         old["first_index"] = stored.summary()["first_index"]
         new["first_index"] = typed["first_index"]
     return old, new
-
-
-def _stored_task(config: dict[str, Any], name: str) -> Any:
-    return config.get("name" if name == "data" else name)
-
-
-def _short(architecture: Any) -> dict[str, Any]:
-    config = architecture.to_config()
-    return {**{key: config[key] for key in ("name", "head", "bias")}, **config["options"]}
-
-
-def _task(given: dict[str, Any]) -> Any:
-    import biasgpu
-
-    # The defaults of biasgpu.task hold for whatever is None.
-    keys = {name: given[name] for name in TASK if name != "data" and given.get(name) is not None}
-    return biasgpu.task(given["data"], **keys)
-
-
-def _architecture(given: dict[str, Any]) -> Any:
-    from biasgpu import architectures
-
-    options = {name: given[name] for name in ARCHITECTURE if name != "arch"}
-    return architectures.make(given["arch"], **options)
 
 
 def _heading(task: Any, architecture: Any, prior: Any, method: str, seed: int) -> str:

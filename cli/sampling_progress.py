@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 
 
 class SamplingProgress(Line):
-    """Draws what `biasgpu.sample` reports.
+    """Draws what `biasgpu.sample` and `biasgpu.train` report.
+
+    Args:
+        quiet: show nothing.
+        command: the command that goes on with a file.
 
     Attributes:
         heading: lines to show when sampling begins, after everything is checked.
         interrupted: the event of an interruption, once there was one.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, command: str = "biasgpu sample") -> None:
         super().__init__(quiet=quiet)
+        self._command = command
         self.heading: list[str] = []
         self.interrupted: Interrupted | None = None
 
@@ -34,7 +39,7 @@ class SamplingProgress(Line):
                 for line in self.heading:
                     self.note(line)
                 if event.n_candidates:
-                    self.note(f"Going on after {format_count(event.n_candidates)} candidates.")
+                    self.note(f"Going on after {format_count(event.n_candidates)} {event.counted}.")
                 self.note(
                     f"Until {_until(event)}. Ctrl-C stops and keeps all. "
                     f"Engine {event.engine} on {event.device}."
@@ -55,7 +60,7 @@ class SamplingProgress(Line):
         output.note(f"Interrupted after {event.run.n_fits:,} fits.")
         if event.output is not None:
             path = event.output
-            output.note(f"They are in {path}. To go on: biasgpu sample --resume {path}")
+            output.note(f"They are in {path}. To go on: {self._command} --resume {path}")
 
 
 def _until(rules: Started) -> str:
@@ -63,23 +68,26 @@ def _until(rules: Started) -> str:
     if rules.fits is not None:
         parts.append(f"{rules.fits:,} fits")
     if rules.candidates is not None:
-        parts.append(f"{format_count(rules.candidates)} candidates")
+        parts.append(f"{format_count(rules.candidates)} {rules.counted}")
     if rules.time_s is not None:
         parts.append(format_duration(rules.time_s))
     return " or ".join(parts)
 
 
 def progress_text(now: Progress) -> str:
-    """One line: time, time left, candidates a second, fits, probability with interval."""
+    """One line: time, time left, candidates (or networks) a second, fits, share with interval."""
     parts = [format_duration(now.elapsed_s)]
     if now.remaining_s is not None:
         parts.append(f"{format_duration(now.remaining_s)} left")
-    parts.append(f"{format_count(now.n_candidates)} candidates")
+    parts.append(f"{format_count(now.n_candidates)} {now.counted}")
     if now.candidates_per_s is not None:
         parts.append(f"{format_count(now.candidates_per_s)}/s")
     parts.append(f"{now.n_fits:,} fits")
     low, high = now.fit_probability_interval
-    if now.fit_probability:
+    if now.counted == "networks":
+        if now.fit_probability is not None:
+            parts.append(f"{now.fit_probability:.1%} succeed ({low:.1%} to {high:.1%})")
+    elif now.fit_probability:
         parts.append(f"P {now.fit_probability:.3g} ({low:.3g} to {high:.3g})")
     elif now.n_candidates:
         parts.append(f"P below {high:.3g}, best prefix {now.best_prefix}")

@@ -10,7 +10,9 @@ import click
 from biasgpu.cli import options, output
 
 if TYPE_CHECKING:
+    from biasgpu.outcome import Outcome
     from biasgpu.run import Run
+    from biasgpu.training.trained import Trained
 
 
 @click.command(
@@ -52,17 +54,23 @@ def command(run: str, index: int | None, top: int, as_json: bool) -> None:
         _show_run(stored, run, top)
 
 
-def _show_run(run: Run, path: str, top: int) -> None:
+def _show_run(run: Run | Trained, path: str, top: int) -> None:
+    import biasgpu
     from biasgpu.cli.summary import percent, print_curve, print_summary
+    from biasgpu.cli.trained_summary import print_trained
 
     summary = run.summary()
     classes = " vs ".join(run.task.class_names)
-    print_summary(
-        summary,
-        f"{path}: {run.task.name} {classes}, n_train {run.task.n_train}; {run.architecture}; "
-        f"prior {run.prior}; method {run.experiment.method}; seed {run.seed}",
-    )
-    print_curve(summary.get("curve") or [])
+    heading = f"{path}: {run.task.name} {classes}, n_train {run.task.n_train}; {run.architecture}; "
+    if isinstance(run, biasgpu.Trained):
+        print_trained(summary, f"{heading}init {run.init}; seed {run.seed}")
+        if run.fits.weights is None and top:
+            top = 0
+            output.note("The weights were not kept: networks cannot be shown one by one.")
+    else:
+        method = run.experiment.method
+        print_summary(summary, f"{heading}prior {run.prior}; method {method}; seed {run.seed}")
+        print_curve(summary.get("curve") or [])
     best = _top(run, top)
     if best:
         from rich import box
@@ -82,7 +90,7 @@ def _show_run(run: Run, path: str, top: int) -> None:
         output.note(f"One of them: biasgpu show {path} --index {best[0]['index']}")
 
 
-def _top(run: Run, count: int) -> list[dict[str, Any]]:
+def _top(run: Outcome, count: int) -> list[dict[str, Any]]:
     """The fits of the highest test accuracy, equal ones by index."""
     import numpy as np
 
@@ -99,7 +107,7 @@ def _top(run: Run, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def _show_network(run: Run, index: int, as_json: bool) -> None:
+def _show_network(run: Run | Trained, index: int, as_json: bool) -> None:
     from biasgpu.cli.summary import note_not_kept, percent
     from biasgpu.describe import describe_network
 

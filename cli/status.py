@@ -54,12 +54,16 @@ def _line(run: str, status: dict[str, Any]) -> str:
         if status.get("current"):
             parts.append(str(status["current"]))
     if "n_candidates" in status:
-        parts.append(f"{format_count(status['n_candidates'])} candidates")
+        counted = status.get("counted", "candidates")
+        parts.append(f"{format_count(status['n_candidates'])} {counted}")
     if status.get("candidates_per_s"):
         parts.append(f"{format_count(status['candidates_per_s'])}/s")
     if "n_fits" in status:
         parts.append(f"{status['n_fits']:,} fits")
-    if status.get("minus_log2_fit_probability") is not None:
+    if status.get("counted") == "networks":
+        if status.get("fit_probability") is not None:
+            parts.append(f"{status['fit_probability']:.1%} succeed")
+    elif status.get("minus_log2_fit_probability") is not None:
         parts.append(f"-log2 P {status['minus_log2_fit_probability']:.2f}")
     if status.get("elapsed_s") is not None:
         parts.append(format_duration(status["elapsed_s"]))

@@ -9,7 +9,7 @@ from biasgpu.cli.output import note, stdout
 from biasgpu.cli.parsing import format_count, format_duration
 
 if TYPE_CHECKING:
-    from biasgpu.run import Run
+    from biasgpu.outcome import Outcome
 
 DASH = "-"
 
@@ -47,7 +47,7 @@ def print_summary(summary: Mapping[str, Any], heading: str) -> None:
     out = stdout()
     out.print(heading, style="bold")
     confidence = summary.get("confidence", 0.95)
-    n_train = summary.get("n_train")
+    n_train, rate = summary.get("n_train"), summary.get("candidates_per_s")
     rows = [
         ("candidates", f"{summary['n_candidates']:,}"),
         ("fits", f"{summary['n_fits']:,}"),
@@ -62,30 +62,34 @@ def print_summary(summary: Mapping[str, Any], heading: str) -> None:
             f"(independent guessing: {n_train})",
         ),
         ("test accuracy", accuracy_line(summary.get("test_accuracy"))),
-        ("work", _work(summary)),
+        ("work", work_line(summary, f"{format_count(rate)} candidates/s" if rate else "")),
+        ended_line(summary),
     ]
-    ended_by = summary.get("stopped_by")
-    if ended_by == "killed":
-        rows.append(("cut off", "killed before it could say so; --resume goes on with it"))
-    elif ended_by:
-        rows.append(("stopped by", str(ended_by)))
-    else:
-        rows.append(("still running", "these are the results so far"))
     for label, value in rows:
         out.print(f"  {label:<16} {value}")
 
 
-def _work(summary: Mapping[str, Any]) -> str:
-    text = f"{format_duration(summary.get('elapsed_s') or 0.0)}"
-    rate = summary.get("candidates_per_s")
-    if rate:
-        text += f", {format_count(rate)} candidates/s"
+def ended_line(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """What ended it: a label, and words."""
+    ended_by = summary.get("stopped_by")
+    if ended_by == "killed":
+        return "cut off", "killed before it could say so; --resume goes on with it"
+    if ended_by:
+        return "stopped by", str(ended_by)
+    return "still running", "these are the results so far"
+
+
+def work_line(summary: Mapping[str, Any], speed: str) -> str:
+    """How long it took, how fast it was, and what did it."""
+    parts = [f"{format_duration(summary.get('elapsed_s') or 0.0)}"]
+    if speed:
+        parts.append(speed)
     if summary.get("engine"):
-        text += f", engine {summary['engine']} on {summary.get('device', 'cpu')}"
-    return text
+        parts.append(f"engine {summary['engine']} on {summary.get('device', 'cpu')}")
+    return ", ".join(parts)
 
 
-def note_not_kept(run: Run, indices: Iterable[int]) -> None:
+def note_not_kept(run: Outcome, indices: Iterable[int]) -> None:
     """Say of networks that they are none of those a run found, on stderr."""
     kept = set(run.fits.index.tolist())
     for index in indices:

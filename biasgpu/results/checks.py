@@ -126,7 +126,11 @@ def check_totals(commit: Commit, previous: Commit) -> None:
 
 
 def check_config(
-    stored: Mapping[str, Any], given: Mapping[str, Any], *, path: str | os.PathLike[str]
+    stored: Mapping[str, Any],
+    given: Mapping[str, Any],
+    *,
+    path: str | os.PathLike[str],
+    command: str = "biasgpu sample",
 ) -> None:
     """Refuse to go on with a file that holds another experiment.
 
@@ -134,6 +138,7 @@ def check_config(
         stored: the file's configuration.
         given: the one asked for.
         path: the file, for the error.
+        command: the command that goes on with it, for the error.
 
     Raises:
         RefusedError: names every setting that differs.
@@ -151,7 +156,7 @@ def check_config(
             f"{os.fspath(path)} holds another experiment: {'; '.join(differences)}.",
             why="a results file holds one experiment.",
             fix="write to a new file (-o other.h5, output=...), or go on with the stored settings: "
-            f"biasgpu sample --resume {os.fspath(path)}",
+            f"{command} --resume {os.fspath(path)}",
         )
 
 

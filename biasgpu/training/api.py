@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 
@@ -210,7 +210,7 @@ def make_recipe(
         full = optimizer == FULL_BATCH
         batch_size = task.n_train if full else published_batch_size(task.n_train)
     return Recipe(
-        optimizer="sgd" if optimizer == FULL_BATCH else optimizer,  #
+        optimizer=cast(Optimizer, "sgd" if optimizer == FULL_BATCH else optimizer),
         learning_rate=(
             published_learning_rate(init.name, task.name)
             if learning_rate is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from biasgpu import priors
 from biasgpu.architectures import Architecture
@@ -51,6 +51,7 @@ class Training:
     gradient_norms: bool = False
     measures: bool = False
     keep_weights: bool = True
+    method: ClassVar[str] = "direct"
 
     def __post_init__(self) -> None:
         check_parts(self.task, self.architecture)
@@ -143,7 +144,7 @@ class Training:
         task = self.task
         return {
             "kind": KIND,
-            "method": "direct",
+            "method": self.method,
             "task": {
                 "name": task.name,
                 "classes": list(task.class_names),
@@ -174,7 +175,7 @@ class Training:
             UsageError: a prior or layer that is not known here.
         """
         try:
-            if config["kind"] != KIND or config["method"] != "direct":
+            if config["kind"] != KIND or config["method"] != cls.method:
                 raise UsageError(
                     f"the file holds networks of kind {config['kind']!r}.",
                     why="this biasgpu knows drawn networks and trained ones.",
