@@ -35,8 +35,7 @@ def input_gradient_norms(
         threads: CPU threads; None takes all.
 
     Returns:
-        float64 `(n, samples)`; not a number, or infinite, where float32 does not hold the network's
-        activations.
+        float64 `(n, samples)`; not a number for a network whose parameters are not finite.
 
     Source:
         Peleg and Hein, ICML 2024, for two classes.

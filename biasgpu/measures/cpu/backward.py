@@ -88,7 +88,7 @@ def _make_dense(first: bool) -> Any:
 
 @njit
 def _spread(g: Any, at: int, wins: Any, win_at: int, spread: Any, op: Any) -> None:
-    """One sample's gradients by a convolution's sums, in rows with `kernel - 1` zeros on both sides.
+    """One sample's gradients by a convolution's sums, in rows with zeros on both sides.
 
     Args (in numba):
         g, wins: gradients by its outputs and the winners of its windows, from vectors `at`,
