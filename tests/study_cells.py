@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from biasgpu import lenet
 from biasgpu.architectures import Architecture
 from biasgpu.estimates import estimate
 from biasgpu.study.cells import WAYS, Cell, Way
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NARROWEST = "1/6,1/6,1/24,1/24"
 WIDTHS = (NARROWEST, "1/6", "2/6", "3/6", "4/6")
@@ -98,3 +102,45 @@ def make_study(
                         )
                     )
     return cells
+
+
+THREE = [lenet(width) for width in ("1/6", "2/6", "4/6")]
+
+
+def rising(way: Way, place: int, n_train: int, seed: int) -> float:
+    return 0.6 + 0.01 * n_train + 0.02 * seed + (0.03 * place if way == "sgd" else 0.0)
+
+
+def study(**options: Any) -> list[Cell]:
+    return make_study(THREE, rising, n=6, **options)
+
+
+def note(figure: Figure) -> str:
+    """What stands below a figure, in one line."""
+    return " ".join(figure.get_supxlabel().split())
+
+
+def by(cells: Sequence[Cell], way: str, place: int, n_train: int) -> list[Cell]:
+    return [
+        cell
+        for cell in cells
+        if (cell.way, cell.architecture, cell.n_train) == (way, THREE[place], n_train)
+    ]
+
+
+def without(cells: Sequence[Cell], empty: Any) -> list[Cell]:
+    """The cells, those that `empty` holds for without networks."""
+    return [
+        make_cell(
+            [],
+            way=cell.way,
+            architecture=cell.architecture,
+            data_seed=cell.data_seed,
+            n_train=cell.n_train,
+            n_candidates=1 << 20,
+            problem="no fit in time",
+        )
+        if empty(cell)
+        else cell
+        for cell in cells
+    ]

@@ -44,7 +44,7 @@ def sequential(n: int) -> list[str]:
     from matplotlib.colors import to_hex
 
     shades = matplotlib.colormaps["viridis"]
-    return [to_hex(shades(0.86 * place / max(n - 1, 1))) for place in range(n)]
+    return [to_hex(shades(0.82 * place / max(n - 1, 1))) for place in range(n)]
 
 
 def save(figure: Figure, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:

@@ -14,9 +14,9 @@ estimate are therefore scaled to the standard deviation
     sqrt(S / (S - 1)) * t(S - 1) / z * (that of resampled data seeds, their cells as they are),
 
 both quantiles at the interval's level, but never below that of the networks alone. Without it, 95 %
-intervals from four data seeds that differ would cover about 77 %, with it 93 %; `tests/
-test_bootstrap.py` simulates it. With one data seed, networks alone are resampled and nothing is
-scaled: the interval says nothing about other data seeds.
+intervals from four data seeds that differ would cover about 77 %, with it 93 %
+(simulated; `tests/test_bootstrap.py` holds it to that). With one data seed, networks alone are
+resampled and nothing is scaled: the interval says nothing about other data seeds.
 
 Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8, for
 hierarchical resampling; Hesterberg, The American Statistician 69 (2015), for the quantiles.

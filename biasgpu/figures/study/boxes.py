@@ -85,7 +85,7 @@ def boxes(cells: Sequence[Cell], *, n_train: int | None = None, over: Axis | Non
             _draw(row, comparison, n_shown).set_ylim(bottom, 1.01)
             row.suptitle(f"{comparison.title}, N = {n_shown}", fontsize=9)
         notes = ["Boxes: quartiles and median; whiskers: 1.5 box heights. Below: networks."]
-        write_notes(figure, notes + [note for comparison in found for note in missing(comparison)])
+        write_notes(figure, notes, [note for comparison in found for note in missing(comparison)])
     return figure
 
 
@@ -105,7 +105,6 @@ def _draw(row: SubFigure, comparison: Comparison, n_train: int) -> Axes:
                 ha="center",
                 va="bottom",
                 fontsize=6.5,
-                color=EDGES[way],
                 transform=axes.get_xaxis_transform(),
             )
             if not len(values):

@@ -103,17 +103,18 @@ def missing(comparison: Comparison) -> list[str]:
     return said
 
 
-def write_notes(figure: Figure, notes: Sequence[str]) -> None:
-    """Notes below a figure, in room that the layout keeps for them; long lists are cut and say so.
+def write_notes(figure: Figure, meaning: Sequence[str], lacking: Sequence[str] = ()) -> None:
+    """Notes below a figure, in room that the layout keeps for them.
 
     Args:
         figure: with constrained layout.
-        notes: sentences; equal ones are written once.
+        meaning: what is drawn, in sentences; equal ones are written once.
+        lacking: what is not; of a long list it is said how much was cut.
     """
-    distinct = list(dict.fromkeys(notes))
-    shown = distinct[:MOST_NOTES]
-    if len(distinct) > len(shown):
-        shown.append(f"And {len(distinct) - len(shown)} more such notes: see the verdict's list.")
+    distinct = list(dict.fromkeys(lacking))
+    shown = [*dict.fromkeys(meaning), *distinct[:MOST_NOTES]]
+    if len(distinct) > MOST_NOTES:
+        shown.append(f"And {len(distinct) - MOST_NOTES} more such notes: the verdict lists all.")
     width = int(LINE * figure.get_figwidth() / FULL_WIDTH_IN)
     text = "\n".join(textwrap.wrap(" ".join(shown), width))
     figure.supxlabel(text, x=0.01, ha="left", fontsize=NOTE_SIZE, linespacing=1.25)

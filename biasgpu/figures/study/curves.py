@@ -76,7 +76,7 @@ def curves(
             for row, comparison in zip(rows, found, strict=True)
         ]
         notes = [_meaning(found), *_finish(drawn, found)]
-        write_notes(figure, notes + [note for comparison in found for note in missing(comparison)])
+        write_notes(figure, notes, [note for comparison in found for note in missing(comparison)])
     return figure
 
 
@@ -202,13 +202,16 @@ def _finish(rows: list[list[Axes]], found: list[Comparison]) -> list[str]:
         panels[1].tick_params(labelleft=False)
         panels[2].set_ylabel(r"$-\log_2 P$(train error $= 0$)")
         if "guess-and-check" in comparison.sources:
-            notes.append("Dashed: -log2 P = N, independent guessing. Arrows: lower bounds.")
+            notes.append("Dashed: -log2 P = N, independent guessing.")
             panels[2].plot([0, n_max], [0, n_max], "--", color="black", linewidth=0.9)
         panels[2].set_ylim(bottom=0)
         for axes in panels:
             axes.set_xlabel("training samples N")
             axes.set_xlim(0, n_max * 1.04)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    drawn = [cell.estimate for cell in cells if cell.way == "guess-and-check"]
+    if any(found.minus_log2 is None and found.n_candidates for found in drawn):
+        notes.append("Arrows: lower bounds.")
     return notes
 
 
@@ -231,4 +234,5 @@ def _meaning(found: list[Comparison]) -> str:
             "One data seed: bars are standard errors over networks, and the "
             f"{100 * confidence:g} % interval of P."
         )
+    said.append("Open: guess and check; filled: SGD.")
     return " ".join(said)

@@ -120,8 +120,9 @@ def histogram(
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(len(shown), len(columns), squeeze=False, sharex=True, sharey=True)
         norm = LogNorm(1.0, most)
+        separator = " " if len(columns) <= 4 else "\n"
         meshes = [
-            _draw(grid[i, j], panels[way, column], counts[way, column], norm)
+            _draw(grid[i, j], panels[way, column], counts[way, column], norm, separator)
             for i, way in enumerate(shown)
             for j, column in enumerate(columns)
         ]
@@ -135,7 +136,7 @@ def histogram(
         grid[0, 0].set_ylim(*ACCURACY_RANGE)
         tasks = sorted({cell.task for cell in at if cell.task})
         figure.suptitle(", ".join([_common(at, names), *tasks, f"N = {n_shown}"]), fontsize=9)
-        write_notes(figure, _notes(at, panels))
+        write_notes(figure, _meaning(at), _lacking(at, names, panels))
     return figure
 
 
@@ -166,7 +167,9 @@ def _gather(cells: list[Cell], loss: Loss) -> _Panel:
     return _Panel(np.concatenate(losses), np.concatenate(accuracies), unmeasured)
 
 
-def _draw(axes: Axes, panel: _Panel, counted: tuple[Floats, Floats, Floats], norm: LogNorm) -> Any:
+def _draw(
+    axes: Axes, panel: _Panel, counted: tuple[Floats, Floats, Floats], norm: LogNorm, separator: str
+) -> Any:
     count, x_edges, y_edges = counted
     mesh = axes.pcolormesh(
         x_edges,
@@ -182,7 +185,7 @@ def _draw(axes: Axes, panel: _Panel, counted: tuple[Floats, Floats, Floats], nor
         axes.text(0.04, 0.04, f"{outside:,} outside", fontsize=6.5, transform=axes.transAxes)
     if len(panel.loss):
         mean = float(panel.accuracy.mean())
-        title = f"mean {mean:.3f}, {title}"
+        title = f"mean {mean:.3f},{separator}{title}"
         axes.axhline(mean, color="black", linestyle="--", linewidth=0.9)
         edges = np.linspace(x_edges[0], x_edges[-1], MEAN_BINS + 1)
         place = np.clip(np.searchsorted(edges, panel.loss, side="right") - 1, 0, MEAN_BINS - 1)
@@ -190,8 +193,10 @@ def _draw(axes: Axes, panel: _Panel, counted: tuple[Floats, Floats, Floats], nor
         members = np.bincount(place[inside], minlength=MEAN_BINS)
         sums = np.bincount(place[inside], panel.accuracy[inside], minlength=MEAN_BINS)
         means = np.where(members >= LEAST, sums / np.maximum(members, 1), np.nan)
+        middles = (edges[:-1] + edges[1:]) / 2
+        axes.plot(middles, means, color="white", linewidth=2.6)  # set off from dark counts
         axes.plot(
-            (edges[:-1] + edges[1:]) / 2,
+            middles,
             means,
             color=COLOURS[1],
             marker="o",
@@ -239,7 +244,7 @@ def _common(cells: Sequence[Cell], names: Sequence[str]) -> str:
     return " ".join([architecture.name, *options])
 
 
-def _notes(cells: Sequence[Cell], panels: dict[tuple[Way, str], _Panel]) -> list[str]:
+def _meaning(cells: Sequence[Cell]) -> list[str]:
     seeds = sorted({cell.data_seed for cell in cells})
     said = []
     for way in WAYS:
@@ -252,16 +257,23 @@ def _notes(cells: Sequence[Cell], panels: dict[tuple[Way, str], _Panel]) -> list
         "Points: mean accuracy in bins of the loss "
         f"({LEAST} networks at least); dashed: mean of all."
     )
-    for (way, column), panel in panels.items():
-        if panel.unmeasured:
-            said.append(f"Not measured: {panel.unmeasured:,} of {NAMES[way]}, {column}.")
-    said += [
-        f"{NAMES[cell.way]}, {part_label(cell, differing(cells))}, data seed {cell.data_seed}: "
+    return said
+
+
+def _lacking(
+    cells: Sequence[Cell], names: Sequence[str], panels: dict[tuple[Way, str], _Panel]
+) -> list[str]:
+    said = [
+        f"Not measured: {panel.unmeasured:,} of {NAMES[way]}, {column}."
+        for (way, column), panel in panels.items()
+        if panel.unmeasured
+    ]
+    return said + [
+        f"{NAMES[cell.way]}, {part_label(cell, names)}, data seed {cell.data_seed}: "
         f"{cell.problem.rstrip('.')}."
         for cell in cells
         if cell.problem
     ]
-    return said
 
 
 def _central(panels: dict[tuple[Way, str], _Panel]) -> tuple[float, float]:
