@@ -1,0 +1,1 @@
+"""Training, compiled: a network in every SIMD lane, from its initialisation to its last epoch."""

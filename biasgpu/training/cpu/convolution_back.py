@@ -1,0 +1,216 @@
+"""Convolutions backward in SIMD lanes, a sample at a time.
+
+First the gradient by the pooled outputs is spread over the positions that won, into an image with
+kernel - 1 zeros at either side; then come the gradients by weights, blocks of up to three channels
+by four taps, and by inputs, blocks of up to three channels by four inputs in a row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from biasgpu.training.cpu.blocks import (
+    make_accumulate,
+    make_add_stored,
+    make_addresses,
+    make_store,
+    make_zeros,
+)
+from biasgpu.training.cpu.convolution import block_of
+from biasgpu.training.cpu.lanes import BYTES, above, get, get_mask, put, spread, where, whole
+from biasgpu.training.cpu.plan import (
+    BIASES,
+    CHANNELS,
+    COLUMNS,
+    FAN_IN,
+    HEIGHT,
+    INPUTS,
+    KERNEL,
+    MASKS,
+    OUTPUTS,
+    POOL,
+    RELU,
+    ROWS,
+    SPREAD,
+    SPREAD_WIDTH,
+    TAPS,
+    UNITS,
+    WEIGHTS,
+    WIDTH,
+)
+
+
+@njit
+def spread_out(op: int, y: int, up: int, masks: int, image: int, g: int, fresh: bool) -> None:
+    """Write a sample's gradient `up` by the outputs to `image`, and add up that by the biases."""
+    units, rows, columns = whole(op, UNITS), whole(op, ROWS), whole(op, COLUMNS)
+    across, side = whole(op, SPREAD_WIDTH), whole(op, KERNEL) - 1
+    biases, relu = whole(op, BIASES), whole(op, RELU) != 0
+    zero = spread(0.0)
+    i = 0
+    for u in range(units):
+        total = zero if fresh else get(g, biases + u)
+        plane = u * rows * across + side
+        if whole(op, POOL):
+            for row in range(rows // 2):
+                for column in range(columns // 2):
+                    d = get(up, i)
+                    place = plane + 2 * row * across + 2 * column
+                    d0 = where(get_mask(masks, 4 * i), d, zero)
+                    d1 = where(get_mask(masks, 4 * i + 1), d, zero)
+                    d2 = where(get_mask(masks, 4 * i + 2), d, zero)
+                    d3 = where(get_mask(masks, 4 * i + 3), d, zero)
+                    put(image, place, d0)
+                    put(image, place + 1, d1)
+                    put(image, place + across, d2)
+                    put(image, place + across + 1, d3)
+                    total = total + ((d0 + d1) + (d2 + d3))
+                    i += 1
+        else:
+            for row in range(rows):
+                for column in range(columns):
+                    d = get(up, i)
+                    if relu:
+                        d = where(above(get(y, i), zero), d, zero)
+                    put(image, plane + row * across + column, d)
+                    total = total + d
+                    i += 1
+        put(g, biases + u, total)
+
+
+def _make_weights_block(rows: int, shared: bool) -> Any:
+    zeros, accumulate = make_zeros(4 * rows), make_accumulate(rows, 4, shared)
+    channels, store, add = make_addresses(rows), make_store(rows, 4), make_add_stored(rows, 4)
+    size = 4 if shared else BYTES
+
+    @njit
+    def block(op: int, table: int, x: int, image: int, g: int, fresh: bool, u: int) -> None:
+        fan_in, height, width = whole(op, FAN_IN), whole(op, ROWS), whole(op, COLUMNS)
+        across, row_size = whole(op, SPREAD_WIDTH), whole(op, WIDTH)
+        plane = height * across
+        down = channels(image + BYTES * (u * plane + whole(op, KERNEL) - 1), plane, rows - 1)
+        taps = table + 8 * whole(op, TAPS)
+        target = g + BYTES * (whole(op, WEIGHTS) + u * fan_in)
+        for tap in range(0, fan_in, 4):
+            end = fan_in - 1 - tap
+            at = (
+                x + size * whole(taps, tap), x + size * whole(taps, tap + min(1, end)),
+                x + size * whole(taps, tap + min(2, end)),
+                x + size * whole(taps, tap + min(3, end)),
+            )  # fmt: skip
+            sums = zeros()
+            for row in range(height):
+                for column in range(width):
+                    there, here = row * across + column, row * row_size + column
+                    sums = accumulate(sums, down, at, there, here)
+            place = target + BYTES * tap
+            if not fresh:
+                sums = add(sums, place, fan_in, rows - 1, 1, end)
+            store(sums, place, fan_in, rows - 1, 1, end)
+
+    return block
+
+
+def _make_by_weights(shared: bool) -> Any:
+    one, two, three = (_make_weights_block(rows, shared) for rows in (1, 2, 3))
+
+    @njit(inline="always")
+    def by_weights(op: int, table: int, x: int, image: int, g: int, fresh: bool) -> None:
+        """Store or add (`fresh`) a sample's gradient by the weights at `g`."""
+        units = whole(op, UNITS)
+        u = 0
+        while u < units:
+            rows = block_of(units - u)
+            if rows == 3:
+                three(op, table, x, image, g, fresh, u)
+            elif rows == 2:
+                two(op, table, x, image, g, fresh, u)
+            else:
+                one(op, table, x, image, g, fresh, u)
+            u += rows
+
+    return by_weights
+
+
+_by_weights_own, _by_weights_shared = _make_by_weights(False), _make_by_weights(True)
+
+
+def _make_inputs_block(rows: int) -> Any:
+    zeros, accumulate = make_zeros(4 * rows), make_accumulate(rows, 4, False)
+    channels, four, store = make_addresses(rows), make_addresses(4), make_store(rows, 4)
+
+    @njit
+    def block(op: int, w: int, image: int, down: int, channel: int) -> None:
+        units, fan_in, kernel = whole(op, UNITS), whole(op, FAN_IN), whole(op, KERNEL)
+        height, width = whole(op, HEIGHT), whole(op, WIDTH)
+        inner, across = whole(op, ROWS), whole(op, SPREAD_WIDTH)
+        square, plane = kernel * kernel, inner * across
+        weights = channels(
+            w + BYTES * (whole(op, WEIGHTS) + channel * square), square, rows - 1
+        )
+        beyond = whole(op, COLUMNS) - 1
+        for y in range(height):
+            top, bottom = max(0, y - inner + 1), min(kernel, y + 1)
+            for x in range(0, width, 4):
+                end = width - 1 - x
+                left, right = max(0, x - beyond), min(kernel, x + 4)
+                at = four(image + BYTES * (x + kernel - 1), 1, end)
+                sums = zeros()
+                for u in range(units):
+                    for i in range(top, bottom):
+                        for j in range(left, right):
+                            tap = u * fan_in + i * kernel + j
+                            place = u * plane + (y - i) * across - j
+                            sums = accumulate(sums, weights, at, tap, place)
+                place = down + BYTES * ((channel * height + y) * width + x)
+                store(sums, place, height * width, rows - 1, 1, end)
+
+    return block
+
+
+_inputs_1, _inputs_2, _inputs_3 = (_make_inputs_block(rows) for rows in (1, 2, 3))
+
+
+@njit(inline="always")
+def _by_inputs(op: int, w: int, image: int, down: int) -> None:
+    channels = whole(op, CHANNELS)
+    channel = 0
+    while channel < channels:
+        rows = block_of(channels - channel)
+        if rows == 3:
+            _inputs_3(op, w, image, down, channel)
+        elif rows == 2:
+            _inputs_2(op, w, image, down, channel)
+        else:
+            _inputs_1(op, w, image, down, channel)
+        channel += rows
+
+
+@njit(inline="always")
+def backward(
+    op: int, table: int, w: int, x: int, samples: int, y: int, masks: int, images: int, up: int,
+    down: int, n: int, g: int, fresh: bool, first: bool,
+) -> None:  # fmt: skip
+    """All gradients of a convolution; arguments as in dense.py and `forward`.
+
+    Args (in numba):
+        images: address of the images of all operations, whose sides are 0.
+        g: address of the gradient by all parameters.
+        first: whether `x` is shared, and nobody wants the gradient by it.
+    """
+    inputs, outputs = whole(op, INPUTS), whole(op, OUTPUTS)
+    image = images + BYTES * whole(op, SPREAD)
+    mine = masks + 2 * whole(op, MASKS) * n
+    for s in range(n):
+        new = fresh and s == 0
+        at = BYTES * s * outputs
+        spread_out(op, y + at, up + at, mine + 8 * s * outputs, image, g, new)
+        if first:
+            start = x + 4 * whole(samples, s) * inputs
+            _by_weights_shared(op, table, start, image, g, new)
+        else:
+            start = BYTES * s * inputs
+            _by_weights_own(op, table, x + start, image, g, new)
+            _by_inputs(op, w, image, down + start)
