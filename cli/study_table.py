@@ -70,7 +70,7 @@ def print_problems(summary: Mapping[str, Any]) -> None:
         for problem in row["problems"]
     ]
     if said:
-        out.print("* Fewer networks than asked for:")
+        out.print("* Not as many networks as asked for:")
         for line in said[:MAX_PROBLEMS]:
             out.print(f"  {line}")
         if len(said) > MAX_PROBLEMS:

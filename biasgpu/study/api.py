@@ -68,6 +68,12 @@ def compare(
     for name in (engine, train_engine or engine):
         if name not in (engines.AUTO, *engines.NAMES):
             raise unknown("engine", str(name), (engines.AUTO, *engines.NAMES))
+    if threads is not None and threads < 1:
+        raise UsageError(
+            f"threads is {threads}; it must be 1 or more.",
+            why="the work needs one thread at least.",
+            fix="leave it out to take all cores, or give 1 or more: threads=1 (--threads 1).",
+        )
     study = _wanted(study, settings, folder, extend)
     jobs(study)  # refuses names that clash before anything is made
     if not (folder / folders.DEFINITION).exists():

@@ -43,7 +43,7 @@ class Runner:
             BiasgpuError: the list of problems cannot be written.
         """
         try:
-            self._left = [job for job in self._jobs if not self._complete(job)]
+            self._look()
             self._write_status("running")
             self._emit(
                 StudyStarted(self._worker.study, self._worker.folder, len(self._jobs), self._n_done)
@@ -64,6 +64,15 @@ class Runner:
     @property
     def _n_done(self) -> int:
         return len(self._jobs) - len(self._left)
+
+    def _look(self) -> None:
+        """Find out what is left; what is complete has no problem any more."""
+        self._left = [job for job in self._jobs if not self._complete(job)]
+        left = {job.file for job in self._left}
+        kept = {name: one for name, one in self._problems.items() if name in left}
+        if kept != self._problems:
+            self._problems = kept
+            folders.write_problems(self._worker.folder, kept)
 
     def _complete(self, job: Job) -> bool:
         try:

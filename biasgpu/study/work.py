@@ -49,7 +49,7 @@ class Worker:
             return False
         found = biasgpu.open(path)
         check(found, job, self.study)
-        return bool(found.complete) and self._same_rules(found, job)
+        return bool(found.complete) and (self._same_rules(found, job) or self._enough(found, job))
 
     def make(self, job: Job) -> None:
         """Make a file, or go on with it.
@@ -129,6 +129,18 @@ class Worker:
             return False
         given = {name: value for name, value in self._rules(job).items() if value is not None}
         return given == {name: value for name, value in stored.items() if value is not None}
+
+    def _enough(self, found: Any, job: Job) -> bool:
+        """Whether what is stored has reached these rules, which it was not made with."""
+        rules = self._rules(job)
+        tried = found.n_networks if job.way == "sgd" else found.n_candidates
+        limit = rules["networks" if job.way == "sgd" else "candidates"]
+        time_s = rules["time_s"]
+        return (
+            found.n_fits >= rules["fits"]
+            or (limit is not None and tried >= limit)
+            or (time_s is not None and found.elapsed_s >= time_s)
+        )
 
     def _engine(self, job: Job) -> dict[str, Any]:
         trains = job.way == "sgd" and self.train_engine is not None
