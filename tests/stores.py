@@ -123,9 +123,10 @@ def reseal(path: Path) -> None:
 
 def change_rows(path: Path, name: str, row: int, value: bytes) -> None:
     """Change a row and everything that vouches for it."""
-    dtype = slot_dtype(N_TRAIN, 6)
     with path.open("r+b") as file:
         regions = read_header(file, path).regions
+        columns = [region for region in regions if region.startswith("/fits/")]
+        dtype = slot_dtype(N_TRAIN, len(columns))
         offset, length = regions[f"/fits/{name}"]
         row_bytes = length // (regions["/fits/index"][1] // 8)
         file.seek(offset + row * row_bytes)
@@ -133,8 +134,8 @@ def change_rows(path: Path, name: str, row: int, value: bytes) -> None:
         file.seek(regions[SLOTS][0])
         commit = decode_commits(file.read(regions[SLOTS][1]), dtype)[0]
         checksums = []
-        for column in COLUMNS:
-            start, total = regions[f"/fits/{column}"]
+        for column in columns:
+            start, total = regions[column]
             rows = regions["/fits/index"][1] // 8
             file.seek(start)
             checksums.append(zlib.crc32(file.read(total // rows * commit.n_rows)))
@@ -144,7 +145,8 @@ def change_rows(path: Path, name: str, row: int, value: bytes) -> None:
 def rewrite_commit(
     file: Any, regions: dict[str, tuple[int, int]], commit: Commit, **change: Any
 ) -> None:
-    record = encode_commit(replace(commit, **change), slot_dtype(N_TRAIN, 6))
+    n_columns = len(commit.column_crc32)
+    record = encode_commit(replace(commit, **change), slot_dtype(N_TRAIN, n_columns))
     file.seek(regions[SLOTS][0])
     file.write(b"\0" * (2 * len(record)))
     file.seek(regions[SLOTS][0] + commit.serial % 2 * len(record))
