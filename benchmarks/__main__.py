@@ -16,6 +16,7 @@ from benchmarks import (
     cost,
     deferred,
     deferred_table,
+    measures,
     records,
     screening,
     start,
@@ -23,7 +24,7 @@ from benchmarks import (
 )
 
 DEFERRED = (*deferred.WORKS, cost.WORK, wide.WORK, start.WARM)
-WORKS = (*baseline.WORKS, *DEFERRED)
+WORKS = (*baseline.WORKS, *DEFERRED, *measures.WIDTHS)
 AGREEMENT = {"deferred-512": 2000, "deferred-4096": 200}  # draws held against the law
 
 
@@ -34,7 +35,7 @@ def main() -> None:
         "works",
         nargs="*",
         metavar="WORK",
-        help=f"{', '.join(WORKS)}; 'deferred' for the last {len(DEFERRED)}; all if none",
+        help=f"{', '.join(WORKS)}; 'deferred' for {len(DEFERRED)} of them; all if none",
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
@@ -65,6 +66,11 @@ def main() -> None:
     for work in works:
         if work in DEFERRED:
             found = _measure_deferred(work, best, options)
+        elif work in measures.WIDTHS:
+            wrong = measures.disagreement(work)
+            if wrong > measures.WRONG:
+                sys.exit(f"{work}: {wrong:.2%} of the norms are not those of autograd")
+            found = [measures.measure(work, **_turns(options))]
         else:
             wrong = agreement.disagreements(work, n_draws=2000)
             if wrong:
@@ -77,7 +83,7 @@ def main() -> None:
     if published:
         console.print(_table(published))
     written = records.complete(rows, best, options.threads)
-    if len(published) < len(rows):
+    if any(work in DEFERRED for work in works):
         console.print(deferred_table.markdown(written), markup=False, soft_wrap=True)
     if not options.no_write:
         records.append(written)
@@ -110,6 +116,8 @@ def _measure_deferred(work: str, best: ceilings.Ceilings, options: argparse.Name
 def _line(row: Any) -> str:
     if isinstance(row, screening.Row):
         return f"{row.work}: {row.candidates_per_s:,.0f} candidates a second, {row.ratio:,.0f} x"
+    if isinstance(row, measures.Row):
+        return f"{row.work}: {row.elapsed_s:.1f} s, PyTorch {row.baseline_s:.0f} s"
     if isinstance(row, (wide.Row, start.Row)):
         return f"{row.work}: {row.elapsed_s:.1f} s"
     return f"{row.work}: {row.candidates_per_s:,.0f} candidates a second"

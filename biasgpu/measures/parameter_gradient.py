@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from biasgpu.measures.batches import Floats, parameter_batches
+from biasgpu.measures.many import loss_gradients, values_held
 from biasgpu.networks import Networks
 
 
@@ -12,7 +13,7 @@ def gradient_norm(networks: Networks) -> Floats:
     """The Euclidean norm over all parameters of the gradient of the mean training loss.
 
     The loss is the cross-entropy over the whole training set; weights and biases both count, as in
-    training. By the law of training, in float64.
+    training. In float64.
 
     Args:
         networks: which.
@@ -23,15 +24,10 @@ def gradient_norm(networks: Networks) -> Floats:
     Source:
         Peleg and Hein, ICML 2024, figure 7.
     """
-    from biasgpu.training import law
-
-    task = networks.task
+    task, steps = networks.task, networks.steps
     result = np.empty(len(networks))
     with np.errstate(over="ignore", invalid="ignore"):
-        for part, flat in parameter_batches(networks):
-            for row, parameters in enumerate(flat.astype(np.float64), part.start):
-                gradient = law.loss_and_gradient(
-                    networks.steps, parameters, task.x_train, task.y_train
-                )[1]
-                result[row] = np.linalg.norm(gradient)
+        for part, flat in parameter_batches(networks, values_held(steps, task.n_train)):
+            gradients = loss_gradients(steps, flat, task.x_train, task.y_train)
+            result[part] = np.linalg.norm(gradients, axis=1)
     return result
