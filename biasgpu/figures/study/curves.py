@@ -189,13 +189,14 @@ def _finish(rows: list[list[Axes]], found: list[Comparison]) -> list[str]:
         if np.isfinite(value)
     ]
     bottom = max(0.0, np.floor(20 * (min(ends, default=0.5) - 0.01)) / 20)
+    top = min(1.01, np.ceil(20 * (max(ends, default=1.0) + 0.01)) / 20 + 0.01)
     shares = {1.0 / cell.n_classes for cell in cells}
     chance = len(shares) == 1 and bottom <= max(shares)
     notes = ["Dotted: chance."] if chance else []
     n_max = max(cell.n_train for cell in cells)
     for panels, comparison in zip(rows, found, strict=True):
         for axes in panels[:2]:
-            axes.set_ylim(bottom, 1.01)
+            axes.set_ylim(bottom, top)
             if chance:
                 axes.axhline(max(shares), color="black", linestyle=":", linewidth=0.9)
         panels[0].set_ylabel("test accuracy")

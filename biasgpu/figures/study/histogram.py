@@ -20,7 +20,7 @@ from biasgpu.figures.study.common import (
     part_label,
     write_notes,
 )
-from biasgpu.figures.style import COLOURS, FULL_WIDTH_IN, SETTINGS
+from biasgpu.figures.style import COLOURS, COLUMN_WIDTH_IN, FULL_WIDTH_IN, SETTINGS
 from biasgpu.study.axes import check_distinct, position
 from biasgpu.study.cells import WAYS, Cell, Floats, Way
 
@@ -39,6 +39,7 @@ CENTRAL = 0.99  # of the networks lie within a range that is chosen from the dat
 MEAN_BINS = 14  # as many means along the loss: 0.05 apart on the fixed range
 LEAST = 5  # networks that make a mean
 ROW_IN, REST_IN = 1.75, 0.95
+WIDTHS_IN = {1: COLUMN_WIDTH_IN, 2: 4.9}  # by columns, where there are few
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +117,7 @@ def histogram(
     }
     most = max(2.0, *(float(count.max()) for count, _, _ in counts.values()))
     with matplotlib.rc_context({**SETTINGS, "axes.grid": False}):
-        size = (FULL_WIDTH_IN, ROW_IN * len(shown) + REST_IN)
+        size = (WIDTHS_IN.get(len(columns), FULL_WIDTH_IN), ROW_IN * len(shown) + REST_IN)
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(len(shown), len(columns), squeeze=False, sharex=True, sharey=True)
         norm = LogNorm(1.0, most)
@@ -223,7 +224,8 @@ def _label(
         # Above the top panel's title, which holds its numbers.
         head = textwrap.fill(column, width)
         top = grid[0, j]
-        top.set_title(f"{head}\n{top.get_title()}", fontsize=7)
+        if len(columns) > 1:  # else the title of the figure says it
+            top.set_title(f"{head}\n{top.get_title()}", fontsize=7)
         grid[-1, j].xaxis.set_major_locator(MaxNLocator(n_ticks))
         grid[-1, j].tick_params(axis="x", labelsize=7.5)
     for i, way in enumerate(shown):
