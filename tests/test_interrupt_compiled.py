@@ -14,6 +14,8 @@ import pytest
 from biasgpu import exact, mlp, priors
 from biasgpu.engines.cpu.engine import CpuEngine
 from biasgpu.ensemble import Ensemble
+from biasgpu.training.recipe import Recipe
+from biasgpu.training.trainers.cpu import CpuTrainer
 
 X = np.random.default_rng(2).standard_normal((64, 784)).astype(np.float32)
 Y = np.arange(64) % 2
@@ -73,3 +75,22 @@ def test_an_engine_that_was_stopped_goes_on_as_before() -> None:
     assert interrupted_after(lambda: engine.screen(0, 8192)) < 1.0
     np.testing.assert_array_equal(engine.screen(0, 64), before)
     engine.close()
+
+
+@pytest.mark.parametrize(("width", "epochs"), [(16, 10_000), (1024, 50)])
+def test_training(width: int, epochs: int) -> None:
+    """Many short steps, and few long ones."""
+    small = CpuTrainer(ensemble(4), X, Y, Recipe(epochs=2), threads=2)
+    draws = np.arange(64, dtype=np.uint64)
+    before = small.train(draws).weights
+    trainer = CpuTrainer(ensemble(width), X[:8], Y[:8], Recipe(epochs=epochs), threads=2)
+
+    def work() -> None:
+        try:
+            trainer.train(draws)
+        finally:
+            trainer.close()
+
+    assert interrupted_after(work) < 1.0
+    np.testing.assert_array_equal(small.train(draws).weights, before)
+    small.close()

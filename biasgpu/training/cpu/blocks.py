@@ -146,9 +146,7 @@ def make_add_stored(rows: int, columns: int) -> Any:
     ) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             found = [
-                builder.fadd(
-                    builder.extract_value(args[0], k), vector_at(builder, address, I64(0))
-                )
+                builder.fadd(builder.extract_value(args[0], k), vector_at(builder, address, I64(0)))
                 for k, address, _ in _grid(builder, rows, columns, args[1:])
             ]
             return context.make_tuple(builder, kind, found)
@@ -240,7 +238,9 @@ def make_pool(rows: int) -> Any:
                 for k, value in enumerate(four):
                     mine = builder.and_(builder.fcmp_ordered("==", value, best), free)
                     free = builder.and_(free, builder.not_(mine))
-                    where = at(builder, masks, builder.add(builder.mul(place, I64(4)), I64(k)), 2, I16)
+                    where = at(
+                        builder, masks, builder.add(builder.mul(place, I64(4)), I64(k)), 2, I16
+                    )
                     builder.store(builder.bitcast(mine, I16), where)
             return context.get_dummy_value()
 

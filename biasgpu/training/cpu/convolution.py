@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from biasgpu.training.cpu.blocks import (
@@ -95,7 +96,7 @@ def _make_forward(shared: bool) -> Any:
         mine = masks + 2 * whole(op, MASKS) * n
         for s in range(n):
             start = (whole(samples, s) if shared else s) * inputs
-            u = 0
+            u = np.int64(0)  # not a literal: that would be compiled apart
             while u < units:
                 rows = block_of(units - u)
                 image, out = x + size * start, y + BYTES * s * outputs

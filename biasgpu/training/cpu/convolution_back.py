@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
+from biasgpu.training.cpu import strips
 from biasgpu.training.cpu.blocks import (
     make_accumulate,
     make_add_stored,
@@ -22,6 +24,7 @@ from biasgpu.training.cpu.convolution import block_of
 from biasgpu.training.cpu.lanes import BYTES, above, get, get_mask, put, spread, where, whole
 from biasgpu.training.cpu.plan import (
     BIASES,
+    BY_WINNERS,
     CHANNELS,
     COLUMNS,
     FAN_IN,
@@ -40,6 +43,7 @@ from biasgpu.training.cpu.plan import (
     WEIGHTS,
     WIDTH,
 )
+from biasgpu.training.cpu.winners import by_winners
 
 
 @njit
@@ -120,7 +124,7 @@ def _make_by_weights(shared: bool) -> Any:
     def by_weights(op: int, table: int, x: int, image: int, g: int, fresh: bool) -> None:
         """Store or add (`fresh`) a sample's gradient by the weights at `g`."""
         units = whole(op, UNITS)
-        u = 0
+        u = np.int64(0)  # not a literal: that would be compiled apart
         while u < units:
             rows = block_of(units - u)
             if rows == 3:
@@ -147,9 +151,7 @@ def _make_inputs_block(rows: int) -> Any:
         height, width = whole(op, HEIGHT), whole(op, WIDTH)
         inner, across = whole(op, ROWS), whole(op, SPREAD_WIDTH)
         square, plane = kernel * kernel, inner * across
-        weights = channels(
-            w + BYTES * (whole(op, WEIGHTS) + channel * square), square, rows - 1
-        )
+        weights = channels(w + BYTES * (whole(op, WEIGHTS) + channel * square), square, rows - 1)
         beyond = whole(op, COLUMNS) - 1
         for y in range(height):
             top, bottom = max(0, y - inner + 1), min(kernel, y + 1)
@@ -176,7 +178,7 @@ _inputs_1, _inputs_2, _inputs_3 = (_make_inputs_block(rows) for rows in (1, 2, 3
 @njit(inline="always")
 def _by_inputs(op: int, w: int, image: int, down: int) -> None:
     channels = whole(op, CHANNELS)
-    channel = 0
+    channel = np.int64(0)
     while channel < channels:
         rows = block_of(channels - channel)
         if rows == 3:
@@ -206,6 +208,10 @@ def backward(
     for s in range(n):
         new = fresh and s == 0
         at = BYTES * s * outputs
+        if whole(op, BY_WINNERS):
+            start = x + 4 * whole(samples, s) * inputs
+            by_winners(op, start, up + at, mine + 8 * s * outputs, g, new)
+            continue
         spread_out(op, y + at, up + at, mine + 8 * s * outputs, image, g, new)
         if first:
             start = x + 4 * whole(samples, s) * inputs
@@ -213,4 +219,7 @@ def backward(
         else:
             start = BYTES * s * inputs
             _by_weights_own(op, table, x + start, image, g, new)
-            _by_inputs(op, w, image, down + start)
+            if whole(op, KERNEL) == strips.KERNEL:
+                strips.by_inputs(op, w, image, down + start)
+            else:
+                _by_inputs(op, w, image, down + start)

@@ -2,8 +2,8 @@
 
 Everything here takes addresses in place of arrays (see `biasgpu.engines.cpu.memory`): a step of a
 small network takes some microseconds, and passing arrays would cost as much again. Indices count
-vectors of 64 bytes, of integers 8 bytes, of shared inputs 4 bytes. A mask is an int64 with one bit a
-lane; in memory it takes 16 bits.
+vectors of 64 bytes, of integers 8 bytes, of shared inputs 4 bytes. A mask is an int64 with one bit
+a lane; in memory it takes 16 bits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from biasgpu.engines.cpu.vectors import constant, f32x16, f64x16, i32x16, intrinsic, llvm_type, splat
+from biasgpu.engines.cpu.vectors import (
+    constant,
+    f32x16,
+    f64x16,
+    i32x16,
+    intrinsic,
+    llvm_type,
+    splat,
+)
 
 BYTES = 64  # of a vector
 I64, I16 = ir.IntType(64), ir.IntType(16)
@@ -188,7 +196,7 @@ LOWEST = -87.0  # below, `exp` gives exp(-87) = 1.6e-38, nearly the smallest nor
 
 @intrinsic
 def exp(typingctx: Any, a: Any) -> Any:
-    """exp(a) for a <= 0, within `EXP_ERROR` of itself; what is not a number stays so.
+    """The exponential for a <= 0, within `EXP_ERROR` of itself; what is not a number stays so.
 
     a = n log 2 + r with |r| <= log(2) / 2 and a Taylor polynomial of degree 7 in r, whose remainder
     is below 0.35^8 / 8! = 5.6e-9; rounding adds some 2 units of 2^-24.

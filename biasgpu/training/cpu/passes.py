@@ -67,9 +67,7 @@ def backward(
             dense.mask_and_sum(op, y, up, n, g, fresh)
             target = w if at_once else g
             if k == 0:
-                _by_weights_shared(
-                    op, inputs, samples, up, n, target, fresh, at_once, rate, active
-                )
+                _by_weights_shared(op, inputs, samples, up, n, target, fresh, at_once, rate, active)
             else:
                 dense.by_inputs(op, w, up, down, n)
                 _by_weights_own(op, x, samples, up, n, target, fresh, at_once, rate, active)

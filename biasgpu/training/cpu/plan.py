@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from llvmlite import binding
 
 from biasgpu.engines.cpu import program
 from biasgpu.ensemble import Ensemble
@@ -22,8 +23,8 @@ from biasgpu.training.recipe import Recipe
 (
     KIND, RELU, POOL, UNITS, FAN_IN, WEIGHTS, BIASES, INPUTS, OUTPUTS, CHANNELS, HEIGHT, WIDTH,
     KERNEL, ROWS, COLUMNS, FROM, TO, MASKS, SPREAD, SPREAD_WIDTH, TAPS, QUADS, QUADS_START, PADDING,
-    FIRST_BLOCK, BLOCKS, DRAWN, N_COLUMNS,
-) = range(28)  # fmt: skip
+    FIRST_BLOCK, BLOCKS, DRAWN, BY_WINNERS, N_COLUMNS,
+) = range(29)  # fmt: skip
 DENSE, CONV = program.DENSE, program.CONV
 SAMPLES_BYTES = 16 << 20  # of activations a thread holds, if one sample's fit
 LANES = 16
@@ -81,10 +82,9 @@ def unsupported(ensemble: Ensemble, recipe: Recipe) -> str | None:
 
 def lay_out(ensemble: Ensemble, recipe: Recipe, n_train: int) -> Plan:
     """The plan for an ensemble that `unsupported` has nothing against."""
+    look_up = bool(binding.get_host_cpu_features().get("avx512f"))
     lowered = program.lower(ensemble)
-    parameters = iter(
-        place for place in Packing(ensemble.steps).offsets if place is not None
-    )
+    parameters = iter(place for place in Packing(ensemble.steps).offsets if place is not None)
     rows: list[npt.NDArray[np.int64]] = []
     table = [lowered.quads]
     places = len(lowered.quads)
@@ -106,6 +106,8 @@ def lay_out(ensemble: Ensemble, recipe: Recipe, n_train: int) -> Plan:
             row[ROWS], row[COLUMNS] = row[HEIGHT] - kernel + 1, row[WIDTH] - kernel + 1
             row[SPREAD], row[SPREAD_WIDTH] = spread, row[COLUMNS] + 2 * (kernel - 1)
             spread += int(row[UNITS] * row[ROWS] * row[SPREAD_WIDTH])
+            # See winners.py.
+            row[BY_WINNERS] = not number and row[POOL] and kernel == 5 and look_up
             row[MASKS] = masks
             masks += 4 * int(row[OUTPUTS]) if row[POOL] else 0
             taps = _taps(row)

@@ -113,7 +113,7 @@ def compiled_train() -> Callable[..., None]:
                         n_steps += 1
                         for k in range(n_ops):
                             kind = ops[k, KIND]
-                            if kind == CONV or kind == DENSE:
+                            if kind in (CONV, DENSE):
                                 first = ops[k, BIASES if at_once and kind == DENSE else WEIGHTS]
                                 step(
                                     optimizer, weights, gradient, moments, n_parameters, first,

@@ -19,9 +19,12 @@ from biasgpu.errors import UsageError
 from biasgpu.training.cpu import train as kernel
 from biasgpu.training.cpu.digest import kind
 from biasgpu.training.cpu.plan import LANES, Plan, chunk, lay_out, unsupported
+from biasgpu.training.cpu.strips import REACH
 from biasgpu.training.order import orders
 from biasgpu.training.recipe import Recipe
 from biasgpu.training.trainers.base import Trainer, Trajectories
+
+BEHIND = 8  # numbers that may be read, and are not used, behind the last image
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class Space:
             activations=aligned(samples * plan.activations * LANES, np.float32),
             masks=aligned(samples * plan.masks, np.uint16),
             images=aligned(plan.spread * LANES, np.float32),
-            here=aligned(samples * plan.widest * LANES, np.float32),
-            there=aligned(samples * plan.widest * LANES, np.float32),
+            here=aligned((samples * plan.widest + REACH) * LANES, np.float32),
+            there=aligned((samples * plan.widest + REACH) * LANES, np.float32),
             sums=aligned(LANES, np.float64),
         )
 
@@ -104,7 +107,8 @@ class CpuTrainer(Trainer):
         n_train = len(y_train)
         self.threads = threads or default_threads()
         self.plan = lay_out(ensemble, recipe, n_train)
-        self._inputs = self.plan.lowered.inputs(x_train, np.float32).reshape(-1)
+        inputs = self.plan.lowered.inputs(x_train, np.float32).reshape(-1)
+        self._inputs = np.pad(inputs, (0, BEHIND))
         self._labels = np.ascontiguousarray(y_train, dtype=np.int64)
         shuffled = orders(ensemble.seed, recipe.epochs, n_train)
         self._orders = np.concatenate([np.arange(n_train)[None], shuffled])
