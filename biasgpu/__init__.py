@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from biasgpu.reopen import open
     from biasgpu.run import Run
     from biasgpu.sampling import resume, sample, stream
+    from biasgpu.study import Study, compare, family, open_study
     from biasgpu.task import Task
     from biasgpu.tasks import task, task_from_arrays
     from biasgpu.training import Trained, train
@@ -38,16 +39,20 @@ _PLACES = {
     "Ensemble": "biasgpu.ensemble",
     "Network": "biasgpu.network",
     "Run": "biasgpu.run",
+    "Study": "biasgpu.study",
     "Task": "biasgpu.task",
     "Trained": "biasgpu.training",
     "citation": "biasgpu.citations",
+    "compare": "biasgpu.study",
     "errors": "",
+    "family": "biasgpu.study",
     "figures": "",
     "layers": "",
     "lenet": "biasgpu.architectures",
     "measures": "",
     "mlp": "biasgpu.architectures",
     "open": "biasgpu.reopen",
+    "open_study": "biasgpu.study",
     "paper_mlp": "biasgpu.architectures",
     "priors": "",
     "resume": "biasgpu.sampling",
@@ -64,17 +69,21 @@ __all__ = [
     "Ensemble",
     "Network",
     "Run",
+    "Study",
     "Task",
     "Trained",
     "__version__",
     "citation",
+    "compare",
     "errors",
+    "family",
     "figures",
     "layers",
     "lenet",
     "measures",
     "mlp",
     "open",
+    "open_study",
     "paper_mlp",
     "priors",
     "resume",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +39,11 @@ def command(run: str, index: int | None, top: int, as_json: bool) -> None:
     """
     import biasgpu
 
+    if os.path.isdir(run):
+        from biasgpu.cli.study_table import show_study
+
+        show_study(run, as_json)
+        return
     stored = biasgpu.open(run)
     if index is not None:
         _show_network(stored, index, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -30,10 +31,11 @@ def command(run: str, watch: bool, every_s: float, as_json: bool) -> None:
     Reads the small status file that a run keeps beside its results, so that watching never
     disturbs it.
     """
+    import biasgpu
     from biasgpu.results import read_status
 
     while True:
-        status = read_status(run)
+        status = biasgpu.open_study(run).status() if os.path.isdir(run) else read_status(run)
         if as_json:
             output.print_json(status)
         else:
@@ -45,6 +47,12 @@ def command(run: str, watch: bool, every_s: float, as_json: bool) -> None:
 
 def _line(run: str, status: dict[str, Any]) -> str:
     parts = [f"{run}: {status.get('state', 'unknown')}"]
+    if "n_jobs" in status:
+        parts.append(f"{status['n_done']} of {status['n_jobs']} files complete")
+        if status.get("n_problems"):
+            parts.append(f"{status['n_problems']} with problems")
+        if status.get("current"):
+            parts.append(str(status["current"]))
     if "n_candidates" in status:
         counted = status.get("counted", "candidates")
         parts.append(f"{format_count(status['n_candidates'])} {counted}")

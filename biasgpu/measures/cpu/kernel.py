@@ -22,7 +22,24 @@ from biasgpu.engines.cpu.program import (
 from biasgpu.engines.cpu.simd import splat_like, store
 from biasgpu.engines.cpu.vectors import LANES_F32
 from biasgpu.engines.cpu.workspace import STOP
-from biasgpu.measures.cpu import backward, forward
+from biasgpu.measures.cpu.backward import (
+    convolution_first,
+    convolution_inner,
+    dense_first,
+    dense_inner,
+    silence,
+    unpad,
+    unpool,
+)
+from biasgpu.measures.cpu.forward import (
+    convolution_own,
+    convolution_shared,
+    dense_own,
+    dense_shared,
+    pad,
+    pool,
+    rectify,
+)
 
 
 @cache
@@ -37,13 +54,9 @@ def digest() -> int:
 @cache
 def compiled_squares() -> Callable[..., None]:
     """The compiled kernel; its machine code is kept until one of its sources changes."""
+    # What it calls are globals: a function in a closure variable would be another one in every
+    # process to numba's cache, and everything would be compiled again.
     sources = digest()
-    dense_own, dense_shared = forward.dense_own, forward.dense_shared
-    convolution_own, convolution_shared = forward.convolution_own, forward.convolution_shared
-    pool, pad, rectify = forward.pool, forward.pad, forward.rectify
-    dense_inner, dense_first = backward.dense_inner, backward.dense_first
-    convolution_inner, convolution_first = backward.convolution_inner, backward.convolution_first
-    unpool, unpad, silence = backward.unpool, backward.unpad, backward.silence
 
     @compiled
     def squares_of(

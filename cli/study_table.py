@@ -1,0 +1,121 @@
+"""A study in words and tables, from its JSON-able summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from biasgpu.cli.output import print_json, stdout
+from biasgpu.cli.summary import DASH, number, percent
+
+MAX_PROBLEMS = 10
+WAY = {"guess-and-check": "G&C", "sgd": "SGD"}
+
+
+def show_study(path: str, as_json: bool) -> None:
+    """What a study's folder holds, on stdout."""
+    import biasgpu
+
+    found = biasgpu.open_study(path)
+    cells = found.cells()
+    summary = found.summary(cells)
+    if as_json:
+        print_json(summary)
+        return
+    print_study(summary)
+    print_verdict(found.verdict(cells))
+
+
+def print_study(summary: Mapping[str, Any]) -> None:
+    """The cells, what is wrong with some, and the verdict, on stdout."""
+    out = stdout()
+    definition, status = summary["definition"], summary["status"]
+    classes = " vs ".join(map(str, definition["classes"]))
+    seeds = ", ".join(map(str, definition["data_seeds"]))
+    out.print(f"{definition['data']} {classes}, data seeds {seeds}", style="bold")
+    done, total = status.get("n_done"), status.get("n_jobs")
+    if status.get("state") != "finished" or done != total:
+        out.print(f"  {status.get('state', 'unknown')}: {done} of {total} files complete")
+    print_cells(summary["table"])
+    print_problems(summary)
+
+
+def print_cells(rows: Sequence[Mapping[str, Any]]) -> None:
+    """For each architecture and N, side by side what either way found."""
+    sources = list(dict.fromkeys((row["way"], row["prior"]) for row in rows))
+    found: dict[tuple[str, int], dict[Any, Mapping[str, Any]]] = {}
+    for row in rows:
+        place = found.setdefault((row["architecture"], row["n_train"]), {})
+        place[row["way"], row["prior"]] = row
+    header = ["architecture", "N"]
+    for way, prior in sources:
+        header += [f"{WAY[way]} {prior}: accuracy", "-log2 P" if way != "sgd" else "success"]
+        header += ["networks"]
+    lines: list[list[str]] = []
+    for (architecture, n_train), of in found.items():
+        line = [architecture, str(n_train)]
+        for source in sources:
+            line += _cells(of.get(source))
+        line.append("*" if any(row["problems"] for row in of.values()) else "")
+        lines.append(line)
+    print_rows([*header, ""], lines, numbers=True)
+
+
+def print_problems(summary: Mapping[str, Any]) -> None:
+    """What the stars in the table stand for; files that could not be made say how to mend it."""
+    out = stdout()
+    said = [
+        f"{row['architecture']}, N {row['n_train']}, {WAY[row['way']]} {row['prior']}, {problem}"
+        for row in summary["table"]
+        for problem in row["problems"]
+    ]
+    if said:
+        out.print("* Not as many networks as asked for:")
+        for line in said[:MAX_PROBLEMS]:
+            out.print(f"  {line}")
+        if len(said) > MAX_PROBLEMS:
+            out.print(
+                f"  and {len(said) - MAX_PROBLEMS} more: biasgpu show {summary['path']} --json"
+            )
+    for fix in dict.fromkeys(problem.get("fix", "") for problem in summary["problems"].values()):
+        out.print(f"Fix:   {fix}")
+
+
+def print_verdict(verdict: Any) -> None:
+    """Slopes, and whether the published claims hold here."""
+    out = stdout()
+    header, *rows = verdict.table()
+    if rows:
+        out.print("Slopes of test accuracy, in percentage points", style="bold")
+        print_rows(list(header), [list(row) for row in rows])
+    header, *rows = verdict.claims_table()
+    if rows:
+        out.print("The published claims", style="bold")
+        print_rows(list(header), [list(row) for row in rows])
+
+
+def print_rows(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False
+) -> None:
+    """A table of text, or of numbers behind a first column of text."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, heading in enumerate(header):
+        table.add_column(heading, justify="right" if numbers and place else "left")
+    for row in rows:
+        table.add_row(*row)
+    stdout().print(table)
+
+
+def _cells(row: Mapping[str, Any] | None) -> list[str]:
+    if row is None:
+        return [DASH, DASH, DASH]
+    accuracy, spread = row["test_accuracy"], row["test_accuracy_std"]
+    shown = percent(accuracy)
+    if spread is not None:
+        shown += f" ± {100 * spread:.1f}"
+    drawn = row["way"] == "guess-and-check"
+    second = number(row["minus_log2_probability"], ".2f") if drawn else percent(row["success_rate"])
+    return [shown, second, f"{row['n_networks']:,}"]
