@@ -12,6 +12,7 @@ from biasgpu.engines.cpu.chunked import ChunkedEngine
 from biasgpu.engines.cpu.digest import is_compiled, note_compiled
 from biasgpu.engines.cpu.program import lower, unsupported
 from biasgpu.engines.cpu.screen import compiled_screen
+from biasgpu.engines.cpu.settle import Doubts, settle
 from biasgpu.engines.cpu.vectors import LANES_F32
 from biasgpu.engines.cpu.workspace import Workspace
 from biasgpu.ensemble import Ensemble
@@ -101,6 +102,7 @@ class CpuEngine(ChunkedEngine[Workspace]):
         self._inputs = inputs.reshape(-1)
         self._wide = self._inputs.astype(np.float64)
         self._screen = compiled_screen()
+        self._doubts: list[Doubts] = []
         self._open()
 
     def _space(self) -> Workspace:
@@ -134,14 +136,67 @@ class CpuEngine(ChunkedEngine[Workspace]):
         draws = int(2e7 / work)
         return min(max(draws, 16), MAX_CHUNK // LANES_F32) * LANES_F32
 
+    def screen(self, first_draw: int, n_draws: int) -> Prefixes:
+        """See `Engine.screen`."""
+        self._doubts.clear()
+        self._first = first_draw
+        return super().screen(first_draw, n_draws)
+
     def _screen_chunk(self, space: Workspace, first_draw: int, prefixes: Prefixes) -> None:
+        n = len(prefixes)
+        positions, states = np.empty(n, np.int64), np.empty(n, np.uint64)
+        doubts = self._stages_from(0, space, first_draw, prefixes, positions, states)
+        if len(doubts):
+            self._doubts.append(Doubts.unpack(doubts, first_draw - self._first))
+
+    def _stages_from(
+        self,
+        begin: int,
+        space: Workspace,
+        first_draw: int,
+        prefixes: Prefixes,
+        positions: npt.NDArray[np.int64],
+        states: npt.NDArray[np.uint64],
+    ) -> npt.NDArray[np.uint64]:
+        """Screen the draws at `positions` from the stage that begins at sample `begin`."""
         ensemble, program = self.ensemble, self.program
         # One logit under a prior that is not symmetric: its sign is what it is.
         initial = 0 if ensemble.n_arrangements > 1 else 0x21
-        self._screen(
+        doubts = np.empty(len(positions), np.uint64)
+        n_doubts = self._screen(
             program.ops, program.constants, program.quads, program.family,
             np.uint64(ensemble.seed), self._inputs, self._wide, self._peaks, self.y_train,
-            self.stages, program.n_outputs, np.uint64(initial), np.uint64(first_draw), prefixes,
-            np.empty(len(prefixes), np.int64), np.empty(len(prefixes), np.uint64),
-            *space.buffers,
+            begin, self.stages[self.stages > begin], program.n_outputs, np.uint64(initial),
+            np.uint64(first_draw), prefixes, positions, states, doubts, *space.buffers,
+        )  # fmt: skip
+        return doubts[:n_doubts]
+
+    def settle(self, first_draw: int, prefixes: Prefixes, *, threads: int | None = None) -> None:
+        """See `Engine.settle`."""
+        if not self._doubts or first_draw != self._first:
+            return
+
+        def go_on(
+            begin: int, positions: npt.NDArray[np.int64], states: npt.NDArray[np.uint64]
+        ) -> Doubts:
+            found: list[Doubts] = []
+            # Few draws: shared among the threads rather than in chunks.
+            share = -(-len(positions) // (self.threads * LANES_F32)) * LANES_F32
+            share = min(share, self.chunk)
+
+            def one(space: Workspace, start: int) -> None:
+                mine = slice(start, start + share)
+                doubts = self._stages_from(
+                    begin, space, first_draw, prefixes, positions[mine], states[mine]
+                )
+                found.append(Doubts.unpack(doubts))
+
+            self._workers.run(one, range(0, len(positions), share))
+            return Doubts.join(found)
+
+        doubts = Doubts.join(self._doubts)
+        self._doubts.clear()
+        settle(
+            self.ensemble, self.x_train, self.y_train, self.stages, first_draw, doubts, prefixes,
+            go_on, threads,
         )  # fmt: skip

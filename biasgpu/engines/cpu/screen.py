@@ -3,6 +3,9 @@
 A stage runs sixteen draws at a time over the next few samples. What fails is done; survivors move
 up and the next stage makes their weights again from their names. Only positions and, for each
 survivor, which unit answers to which class (four bits a class) are kept between stages.
+
+Of two units, what is known of a draw is also noted where a sample is not certain, so that the law
+need not begin at the first one (settle.py).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from biasgpu.engines.base import BORDERLINE
 from biasgpu.engines.cpu.digest import compiled, source_digest
 from biasgpu.engines.cpu.forward import forward
 from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64
@@ -22,6 +26,8 @@ from biasgpu.engines.cpu.workspace import STOP
 
 _LOW_HALF = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+# A doubt in 64 bits: a draw's state before the sample (two classes), the sample, the position.
+DOUBT_SAMPLE, DOUBT_POSITION = 8, 24
 
 
 @njit
@@ -33,27 +39,35 @@ def name_lanes(names: Any, lane: int, draw: Any) -> None:
 
 
 @cache
-def compiled_screen() -> Callable[..., None]:
+def compiled_screen() -> Callable[..., int]:
     """The compiled screen; its machine code is kept until one of its sources changes."""
     digest = source_digest()
 
     @compiled
     def screen(
         ops: Any, constants: Any, quads: Any, family: int, seed: Any, inputs: Any, wide: Any, peaks:
-        Any, labels: Any, stages: Any, n_outputs: int, initial: Any, first_draw: Any, prefixes: Any,
-        positions: Any, states: Any, names: Any, w: Any, here: Any, there: Any, ranges: Any, bounds:
-        Any, ceilings: Any, alive: Any,
-    ) -> None:  # fmt: skip
-        """Fill `prefixes` for draws `first_draw ..`; `positions` and `states` are scratch of its
-        size.
+        Any, labels: Any, begin: int, stages: Any, n_outputs: int, initial: Any, first_draw: Any,
+        prefixes: Any, positions: Any, states: Any, doubts: Any, names: Any, w: Any, here: Any,
+        there: Any, ranges: Any, bounds: Any, ceilings: Any, alive: Any,
+    ) -> int:  # fmt: skip
+        """Fill `prefixes` at some positions, for the draws `first_draw + position`.
+
+        Args (in numba):
+            begin: the first sample. If it is 0, all positions are screened from state `initial`,
+                else `positions` from `states`.
+            positions, states: overwritten.
+            doubts: as many; receives a doubt for each borderline draw of two units.
+
+        Returns:
+            how many doubts there are.
         """
         _ = digest
-        n = len(prefixes)
-        for i in range(n):
-            positions[i], states[i] = i, initial
+        n, n_doubts = len(positions), 0
+        if begin == 0:
+            for i in range(n):
+                positions[i], states[i] = i, initial
         features = len(inputs) // len(labels)
         reached = np.empty(LANES_F32, np.int64)
-        begin = 0
         for end in stages:
             survivors = 0
             part = inputs[begin * features : end * features]
@@ -68,7 +82,7 @@ def compiled_screen() -> Callable[..., None]:
                     end - begin, w, here, there, ranges, bounds, ceilings, alive,
                 )  # fmt: skip
                 if names[STOP]:
-                    return
+                    return 0
                 mine = states[tile : tile + live]
                 if n_outputs <= 2:
                     walk_two(
@@ -80,6 +94,13 @@ def compiled_screen() -> Callable[..., None]:
                     )
                 for lane in range(live):
                     position, prefix = positions[tile + lane], reached[lane]
+                    if prefix < 0:
+                        prefixes[position] = BORDERLINE
+                        sample = np.uint64(-1 - prefix) << np.uint64(DOUBT_SAMPLE)
+                        place = np.uint64(position) << np.uint64(DOUBT_POSITION)
+                        doubts[n_doubts] = place | sample | mine[lane]
+                        n_doubts += 1
+                        continue
                     prefixes[position] = prefix
                     if prefix == end:
                         positions[survivors], states[survivors] = position, mine[lane]
@@ -87,6 +108,7 @@ def compiled_screen() -> Callable[..., None]:
             n, begin = survivors, end
             if n == 0:
                 break
+        return n_doubts
 
     return screen
 
