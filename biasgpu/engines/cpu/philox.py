@@ -177,12 +177,18 @@ def low_words(typingctx: Any, a: Any) -> Any:
     return i32x8(u64x8), codegen
 
 
+def odd_shift(bits: int) -> int:
+    """The lowest bit of an odd integer of a grid, where it lies in the top of a word."""
+    return 7 if bits == 32 else 31 - bits
+
+
 @intrinsic
 def odd_integer(typingctx: Any, words: Any, bits: Any, place: Any) -> Any:
-    """The odd integers of the uniform grids, as floats: `priors.odd_integers` in lanes.
+    """The odd integers of the uniform grids, as floats, `2**odd_shift(bits)` times too large.
 
-    `bits` (32, 16, 8) and `place` (which field of the word, from the low end) are literal. i32x16
-    gives f32x16, i32x8 gives f64x8.
+    They are `priors.odd_integers` in lanes, left where they lie in the word: a mask and a bit, which
+    is one instruction, where shifting them down would be another. `bits` (32, 16, 8) and `place`
+    (which field of the word, from the low end) are literal. i32x16 gives f32x16, i32x8 gives f64x8.
     """
     if not (isinstance(bits, types.IntegerLiteral) and isinstance(place, types.IntegerLiteral)):
         return None
@@ -194,10 +200,10 @@ def odd_integer(typingctx: Any, words: Any, bits: Any, place: Any) -> Any:
         up = 32 - width * (field + 1)  # shifts the field to the top, its sign bit first
         if up:
             value = builder.shl(value, constant(words, up))
-        # Down again but one: twice the signed field, and whatever is below it, hidden by the 1.
-        down = 7 if width == 32 else 31 - width
-        value = builder.ashr(value, constant(words, down))
-        value = builder.or_(value, constant(words, 1))
+        # Twice the signed field and 1, from the lowest bit that counts on.
+        low = 1 << odd_shift(width)
+        value = builder.and_(value, constant(words, -2 * low))
+        value = builder.or_(value, constant(words, low))
         return builder.sitofp(value, llvm_type(floats))
 
     return floats(words, bits, place), codegen

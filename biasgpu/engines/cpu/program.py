@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from biasgpu import reference
 from biasgpu.engines.cpu.gaussian import EPSILON_F32
+from biasgpu.engines.cpu.philox import odd_shift
 from biasgpu.ensemble import Ensemble
 from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Shape
 from biasgpu.layout import Step
-from biasgpu.margins import layer_constants
+from biasgpu.margins import SMALLEST_NORMAL, layer_constants
 from biasgpu.priors import NormalPrior, Prior, UniformPrior
 
 # Kinds of operation.
@@ -95,6 +96,10 @@ def unsupported(ensemble: Ensemble) -> str | None:
             scale = ensemble.prior.scale(step.fan_in)
             if not scale >= SMALLEST_STD:
                 return f"the standard deviation {scale:.3g} is too small for float32"
+        if step.linear and isinstance(ensemble.prior, UniformPrior):
+            grid = float(ensemble.prior.step(step.fan_in))
+            if grid * 2.0 ** -odd_shift(ensemble.prior.bits) < SMALLEST_NORMAL["float32"]:
+                return f"the step {grid:.3g} of the weights' grid is too small for float32"
     return None
 
 

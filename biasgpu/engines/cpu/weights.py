@@ -10,7 +10,7 @@ from numba import njit, types
 from numba.core.extending import overload
 
 from biasgpu.engines.cpu.gaussian import normal_f64, normals_f32
-from biasgpu.engines.cpu.philox import odd_integer, two_blocks
+from biasgpu.engines.cpu.philox import odd_integer, odd_shift, two_blocks
 from biasgpu.engines.cpu.program import UNIFORM_8, UNIFORM_16, UNIFORM_32
 from biasgpu.engines.cpu.simd import splat_like, store
 from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64, f32x16, f64x8, intrinsic, llvm_type
@@ -56,7 +56,11 @@ def _scaled_normals(buffer: Any, words: Any, scale: Any) -> Any:
 
 
 def scaled_odd(odd: Any, scale: Any) -> Any:
-    """Uniform weights: an odd integer times the step, rounded once to float32."""
+    """Uniform weights: an odd integer times the step, rounded once to float32.
+
+    That `odd` is a power of two too large and `scale` as much too small changes no bit, as long as
+    `scale` is a normal number (see `program.unsupported`).
+    """
     raise NotImplementedError
 
 
@@ -126,8 +130,11 @@ def _normal(buffer: Any, place: int, words: Any, factor: Any) -> None:
         place += width
 
 
-def _make_drawer(write: Any, weights_per_word: int) -> Any:
-    """A loop over blocks, two at a time, that leaves what to do with their words to `write`."""
+def _make_drawer(write: Any, weights_per_word: int, shrunk: float = 1.0) -> Any:
+    """A loop over blocks, two at a time, that leaves what to do with their words to `write`.
+
+    What `write` is given to multiply with is the scale, times `shrunk`.
+    """
 
     @njit
     def draw(
@@ -136,7 +143,7 @@ def _make_drawer(write: Any, weights_per_word: int) -> Any:
     ) -> None:  # fmt: skip
         width = lanes(buffer)
         k0, k1 = seed & np.uint64(0xFFFFFFFF), seed >> np.uint64(32)
-        factor = splat_like(buffer, buffer.dtype.type(scale))
+        factor = splat_like(buffer, buffer.dtype.type(scale * shrunk))
         per_block = 4 * weights_per_word * width
         total = count * n_blocks
         unit, inside = 0, 0  # of the block at hand: its unit, and its number within that
@@ -166,9 +173,9 @@ def _make_drawer(write: Any, weights_per_word: int) -> Any:
     return draw
 
 
-_draw_uniform_32 = _make_drawer(_uniform_32, 1)
-_draw_uniform_16 = _make_drawer(_uniform_16, 2)
-_draw_uniform_8 = _make_drawer(_uniform_8, 4)
+_draw_uniform_32 = _make_drawer(_uniform_32, 1, 2.0 ** -odd_shift(32))
+_draw_uniform_16 = _make_drawer(_uniform_16, 2, 2.0 ** -odd_shift(16))
+_draw_uniform_8 = _make_drawer(_uniform_8, 4, 2.0 ** -odd_shift(8))
 _draw_normal = _make_drawer(_normal, 1)
 
 
