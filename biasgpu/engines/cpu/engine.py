@@ -10,6 +10,7 @@ import numpy.typing as npt
 from biasgpu.engines.base import MAX_TRAIN, Prefixes
 from biasgpu.engines.cpu.chunked import ChunkedEngine
 from biasgpu.engines.cpu.digest import is_compiled, note_compiled
+from biasgpu.engines.cpu.first import Inputs
 from biasgpu.engines.cpu.program import lower, unsupported
 from biasgpu.engines.cpu.screen import compiled_screen
 from biasgpu.engines.cpu.settle import Doubts, settle
@@ -18,6 +19,7 @@ from biasgpu.engines.cpu.workspace import Workspace
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError
 from biasgpu.layout import n_products, n_words
+from biasgpu.priors import UniformPrior
 
 STAGE_LIMIT = 16  # samples a stage adds at most
 STAGE_BYTES = 64 << 20  # of activations a thread holds, if one sample's fit
@@ -41,6 +43,14 @@ def stage_ends(
         ends.append(end)
         end += min((growth - 1) * end, limit)
     return np.array([*ends, n_train], dtype=np.int64)
+
+
+def _largest_weight(ensemble: Ensemble) -> float:
+    """The largest weight of the first layer that has weights; infinite if the prior has none."""
+    prior, step = ensemble.prior, next(step for step in ensemble.steps if step.linear)
+    if not isinstance(prior, UniformPrior):
+        return float("inf")
+    return float(prior.step(step.fan_in)) * 2.0 ** min(prior.bits, 24)
 
 
 class CpuEngine(ChunkedEngine[Workspace]):
@@ -97,10 +107,7 @@ class CpuEngine(ChunkedEngine[Workspace]):
             else stages
         )
         self.stages = np.asarray(plan, dtype=np.int64)
-        inputs = self.program.inputs(x_train, np.float32)
-        self._peaks = self.program.peaks(inputs)
-        self._inputs = inputs.reshape(-1)
-        self._wide = self._inputs.astype(np.float64)
+        self._inputs = Inputs.make(self.program, x_train, self.stages, _largest_weight(ensemble))
         self._screen = compiled_screen()
         self._doubts: list[Doubts] = []
         self._open()
@@ -151,23 +158,24 @@ class CpuEngine(ChunkedEngine[Workspace]):
 
     def _stages_from(
         self,
-        begin: int,
+        first_stage: int,
         space: Workspace,
         first_draw: int,
         prefixes: Prefixes,
         positions: npt.NDArray[np.int64],
         states: npt.NDArray[np.uint64],
     ) -> npt.NDArray[np.uint64]:
-        """Screen the draws at `positions` from the stage that begins at sample `begin`."""
-        ensemble, program = self.ensemble, self.program
+        """Screen the draws at `positions` from a stage on."""
+        ensemble, program, inputs = self.ensemble, self.program, self._inputs
         # One logit under a prior that is not symmetric: its sign is what it is.
         initial = 0 if ensemble.n_arrangements > 1 else 0x21
         doubts = np.empty(len(positions), np.uint64)
         n_doubts = self._screen(
             program.ops, program.constants, program.quads, program.family,
-            np.uint64(ensemble.seed), self._inputs, self._wide, self._peaks, self.y_train,
-            begin, self.stages[self.stages > begin], program.n_outputs, np.uint64(initial),
-            np.uint64(first_draw), prefixes, positions, states, doubts, *space.buffers,
+            np.uint64(ensemble.seed), inputs.rows, inputs.wide, inputs.order, inputs.magnitudes,
+            inputs.peaks, self.y_train, first_stage, self.stages, program.n_outputs,
+            np.uint64(initial), np.uint64(first_draw), prefixes, positions, states, doubts,
+            *space.buffers,
         )  # fmt: skip
         return doubts[:n_doubts]
 
@@ -177,7 +185,7 @@ class CpuEngine(ChunkedEngine[Workspace]):
             return
 
         def go_on(
-            begin: int, positions: npt.NDArray[np.int64], states: npt.NDArray[np.uint64]
+            stage: int, positions: npt.NDArray[np.int64], states: npt.NDArray[np.uint64]
         ) -> Doubts:
             found: list[Doubts] = []
             # Few draws: shared among the threads rather than in chunks.
@@ -187,7 +195,7 @@ class CpuEngine(ChunkedEngine[Workspace]):
             def one(space: Workspace, start: int) -> None:
                 mine = slice(start, start + share)
                 doubts = self._stages_from(
-                    begin, space, first_draw, prefixes, positions[mine], states[mine]
+                    stage, space, first_draw, prefixes, positions[mine], states[mine]
                 )
                 found.append(Doubts.unpack(doubts))
 

@@ -11,7 +11,8 @@ from typing import Any
 from numba import njit
 
 from biasgpu.engines.cpu.convolution import convolution_own, convolution_shared
-from biasgpu.engines.cpu.dense import dense_own, dense_shared, dense_shared_wide
+from biasgpu.engines.cpu.dense import dense_own
+from biasgpu.engines.cpu.first import first_dense
 from biasgpu.engines.cpu.program import (
     CHANNELS,
     CONV,
@@ -24,7 +25,6 @@ from biasgpu.engines.cpu.program import (
     POOL,
     POOL_SIZE,
     SILENCES,
-    WIDE,
     WIDTH,
 )
 from biasgpu.engines.cpu.ranges import input_bounds, note_alive, reset_ceilings
@@ -84,6 +84,8 @@ def forward(
     inputs: Any,
     wide_inputs: Any,
     input_peaks: Any,
+    order: int,
+    magnitudes: int,
     n_samples: int,
     w: Any,
     here: Any,
@@ -99,6 +101,8 @@ def forward(
         inputs: `(samples * features,)`, of the dtype of the buffers.
         wide_inputs: the same in float64.
         input_peaks: the largest input magnitude of each group of inputs.
+        order, magnitudes: addresses; of a first dense layer while screening (first.py), whose
+            inputs are rearranged, too.
         w, here, there: buffers for weights and activations.
         ranges, bounds, ceilings: buffers for error bounds (ranges.py).
         alive: receives 0 for each sample and lane whose logits are exactly zero, else 1.
@@ -124,17 +128,13 @@ def forward(
         kind = op[KIND]
         if kind in (DENSE, CONV):
             if screening(w):
-                input_bounds(w, op, constant, ranges, bounds)
+                if i > 0 or kind == CONV:
+                    input_bounds(w, op, constant, ranges, bounds)
                 reset_ceilings(w, ceilings, n_samples)
-            if op[WIDE] and screening(w):
-                error = dense_shared_wide(
-                    wide_inputs, there, w, names, seed, op, constant, family, n_samples,
-                    bounds, ranges, ceilings,
-                )  # fmt: skip
-            elif i == 0 and kind == DENSE:
-                error = dense_shared(
-                    inputs, there, w, names, seed, op, constant, family, n_samples,
-                    bounds, ranges, ceilings,
+            if i == 0 and kind == DENSE:
+                error = first_dense(
+                    inputs, wide_inputs, there, w, names, seed, op, constant, family, n_samples,
+                    bounds, ranges, ceilings, order, magnitudes,
                 )  # fmt: skip
             elif i == 0:
                 error = convolution_shared(
@@ -144,7 +144,7 @@ def forward(
             elif kind == DENSE:
                 error = dense_own(
                     here, there, w, names, seed, op, constant, family, n_samples,
-                    bounds, ranges, ceilings,
+                    bounds, ranges, ceilings, order, magnitudes,
                 )  # fmt: skip
             else:
                 error = convolution_own(

@@ -186,9 +186,9 @@ def odd_shift(bits: int) -> int:
 def odd_integer(typingctx: Any, words: Any, bits: Any, place: Any) -> Any:
     """The odd integers of the uniform grids, as floats, `2**odd_shift(bits)` times too large.
 
-    They are `priors.odd_integers` in lanes, left where they lie in the word: a mask and a bit, which
-    is one instruction, where shifting them down would be another. `bits` (32, 16, 8) and `place`
-    (which field of the word, from the low end) are literal. i32x16 gives f32x16, i32x8 gives f64x8.
+    They are `priors.odd_integers` in lanes, left where they lie in the word: a mask and a bit are
+    one instruction, shifting down would be another. `bits` (32, 16, 8) and `place` (which field of
+    the word, from the low end) are literal. i32x16 gives f32x16, i32x8 gives f64x8.
     """
     if not (isinstance(bits, types.IntegerLiteral) and isinstance(place, types.IntegerLiteral)):
         return None

@@ -20,6 +20,8 @@ from numba import njit
 from biasgpu.engines.base import BORDERLINE
 from biasgpu.engines.cpu.digest import compiled, source_digest
 from biasgpu.engines.cpu.forward import forward
+from biasgpu.engines.cpu.memory import address_of
+from biasgpu.engines.cpu.program import DENSE, KIND
 from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64
 from biasgpu.engines.cpu.walk import walk_many, walk_two
 from biasgpu.engines.cpu.workspace import STOP
@@ -45,16 +47,18 @@ def compiled_screen() -> Callable[..., int]:
 
     @compiled
     def screen(
-        ops: Any, constants: Any, quads: Any, family: int, seed: Any, inputs: Any, wide: Any, peaks:
-        Any, labels: Any, begin: int, stages: Any, n_outputs: int, initial: Any, first_draw: Any,
-        prefixes: Any, positions: Any, states: Any, doubts: Any, names: Any, w: Any, here: Any,
-        there: Any, ranges: Any, bounds: Any, ceilings: Any, alive: Any,
+        ops: Any, constants: Any, quads: Any, family: int, seed: Any, inputs: Any, wide: Any,
+        order: Any, magnitudes: Any, peaks: Any, labels: Any, first_stage: int, stages: Any,
+        n_outputs: int, initial: Any, first_draw: Any, prefixes: Any, positions: Any, states: Any,
+        doubts: Any, names: Any, w: Any, here: Any, there: Any, ranges: Any, bounds: Any,
+        ceilings: Any, alive: Any,
     ) -> int:  # fmt: skip
         """Fill `prefixes` at some positions, for the draws `first_draw + position`.
 
         Args (in numba):
-            begin: the first sample. If it is 0, all positions are screened from state `initial`,
-                else `positions` from `states`.
+            inputs, wide, order, magnitudes: see `first.Inputs`.
+            first_stage: the stage to begin with. If it is 0, all positions are screened from state
+                `initial`, else `positions` from `states`.
             positions, states: overwritten.
             doubts: as many; receives a doubt for each borderline draw of two units.
 
@@ -62,16 +66,22 @@ def compiled_screen() -> Callable[..., int]:
             how many doubts there are.
         """
         _ = digest
-        n, n_doubts = len(positions), 0
-        if begin == 0:
+        n, n_doubts, begin = len(positions), 0, 0
+        if first_stage > 0:
+            begin = stages[first_stage - 1]
+        else:
             for i in range(n):
                 positions[i], states[i] = i, initial
-        features = len(inputs) // len(labels)
+        extra = 1 if ops[0, KIND] == DENSE else 0  # rows of a stage besides its samples
+        features = len(inputs) // (len(labels) + extra * len(stages))
         reached = np.empty(LANES_F32, np.int64)
-        for end in stages:
-            survivors = 0
-            part = inputs[begin * features : end * features]
-            wide_part = wide[begin * features : end * features]
+        for stage in range(first_stage, len(stages)):
+            survivors, end = 0, stages[stage]
+            start, stop = begin + extra * stage, end + extra * (stage + 1)
+            part = inputs[start * features : stop * features]
+            wide_part = wide[start * features : stop * features]
+            order_at = address_of(order) + 8 * stage * order.shape[1]
+            magnitudes_at = address_of(magnitudes) + 4 * stage * order.shape[1]
             for tile in range(0, n, LANES_F32):
                 live = min(LANES_F32, n - tile)
                 for lane in range(LANES_F32):
@@ -79,7 +89,8 @@ def compiled_screen() -> Callable[..., int]:
                     name_lanes(names, lane, first_draw + np.uint64(position))
                 logits = forward(
                     ops, constants, quads, family, seed, names, part, wide_part, peaks,
-                    end - begin, w, here, there, ranges, bounds, ceilings, alive,
+                    order_at, magnitudes_at, end - begin, w, here, there, ranges, bounds, ceilings,
+                    alive,
                 )  # fmt: skip
                 if names[STOP]:
                     return 0
@@ -132,8 +143,8 @@ def compiled_exact() -> Callable[..., None]:
             for lane in range(LANES_F64):
                 name_lanes(names, lane, draws[tile + min(lane, live - 1)])
             out = forward(
-                ops, constants, quads, family, seed, names, inputs, inputs, peaks, n_samples,
-                w, here, there, ranges, bounds, ceilings, alive,
+                ops, constants, quads, family, seed, names, inputs, inputs, peaks,
+                0, 0, n_samples, w, here, there, ranges, bounds, ceilings, alive,
             )  # fmt: skip
             if names[STOP]:
                 return

@@ -68,7 +68,7 @@ class Doubts:
         return Doubts(self.positions[which], self.samples[which], self.states[which])
 
 
-# Screens the draws at `positions`, with these `states`, from a stage's first sample on.
+# Screens the draws at `positions`, with these `states`, from a stage on.
 GoOn = Callable[[int, npt.NDArray[np.int64], npt.NDArray[np.uint64]], Doubts]
 
 
@@ -98,7 +98,7 @@ def settle(
     Raises:
         NonFiniteError: a logit is infinite or not a number, on a sample up to the first error.
     """
-    for end in stages.tolist():
+    for stage, end in enumerate(stages.tolist()):
         now = doubts.samples < end
         mine, doubts = doubts[now], doubts[~now]
         survivors = []
@@ -108,15 +108,13 @@ def settle(
                 part = group[start : start + AT_ONCE]
                 draws = np.uint64(first_draw) + part.positions.astype(np.uint64)
                 logits = exact.logits(ensemble, draws, x_train[sample:end], threads=threads)
-                states, reached = follow(
-                    logits, y_train[sample:end], part.states, ensemble, draws
-                )
+                states, reached = follow(logits, y_train[sample:end], part.states, ensemble, draws)
                 prefixes[part.positions] = sample + reached
                 through = reached == end - sample
                 survivors.append(Doubts(part.positions, part.samples, states)[through])
         going = Doubts.join(survivors)
         if len(going) and end < stages[-1]:
-            doubts = Doubts.join([doubts, go_on(end, going.positions, going.states)])
+            doubts = Doubts.join([doubts, go_on(stage + 1, going.positions, going.states)])
 
 
 def follow(
