@@ -23,10 +23,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
-from numba.core.extending import overload
+from numba import njit
 
-from biasgpu.engines.cpu.dense import dense_shared, make_dense
+from biasgpu.engines.cpu.dense import make_dense
 from biasgpu.engines.cpu.memory import peek_int, peek_splat
 from biasgpu.engines.cpu.program import (
     BLOCK,
@@ -37,7 +36,6 @@ from biasgpu.engines.cpu.program import (
     KIND,
     RUN,
     TINY,
-    WIDE,
     Program,
 )
 from biasgpu.engines.cpu.quads import abs4, add1, add4, load4, madd4, narrow4, zero4
@@ -191,50 +189,5 @@ def _bounds(
     return madd4(even, inject, (tiny, tiny, tiny, tiny))
 
 
-_narrow = make_dense(_sums, _common, _bounds)
-_wide = make_dense(_wide_sums, _wide_common, _bounds)
-
-
-def first_dense(
-    x: Any, wide: Any, y: Any, w: Any, names: Any, seed: Any, op: Any, constants: Any, family: int,
-    n_samples: int, bounds: Any, ranges: Any, ceilings: Any, order: int, magnitudes: int,
-) -> Any:  # fmt: skip
-    """A first dense layer: as above while screening, else by the law. Arguments as in dense.py."""
-    raise NotImplementedError
-
-
-@overload(first_dense, inline="always", strict=False)
-def _first_dense(
-    x: Any, wide: Any, y: Any, w: Any, names: Any, seed: Any, op: Any, constants: Any, family: int,
-    n_samples: int, bounds: Any, ranges: Any, ceilings: Any, order: int, magnitudes: int,
-) -> Any:  # fmt: skip
-    if w.dtype == types.float32:
-
-        def quick(
-            x: Any, wide: Any, y: Any, w: Any, names: Any, seed: Any, op: Any, constants: Any,
-            family: int, n_samples: int, bounds: Any, ranges: Any, ceilings: Any, order: int,
-            magnitudes: int,
-        ) -> Any:  # fmt: skip
-            if op[WIDE]:
-                return _wide(
-                    wide, y, w, names, seed, op, constants, family, n_samples, bounds, ranges,
-                    ceilings, order, magnitudes,
-                )  # fmt: skip
-            return _narrow(
-                x, y, w, names, seed, op, constants, family, n_samples, bounds, ranges, ceilings,
-                order, magnitudes,
-            )  # fmt: skip
-
-        return quick
-
-    def law(
-        x: Any, wide: Any, y: Any, w: Any, names: Any, seed: Any, op: Any, constants: Any,
-        family: int, n_samples: int, bounds: Any, ranges: Any, ceilings: Any, order: int,
-        magnitudes: int,
-    ) -> Any:  # fmt: skip
-        return dense_shared(
-            x, y, w, names, seed, op, constants, family, n_samples, bounds, ranges, ceilings,
-            order, magnitudes,
-        )  # fmt: skip
-
-    return law
+first_dense = make_dense(_sums, _common, _bounds)
+first_dense_wide = make_dense(_wide_sums, _wide_common, _bounds)  # float64 inputs

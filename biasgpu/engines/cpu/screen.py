@@ -19,7 +19,7 @@ from numba import njit
 
 from biasgpu.engines.base import BORDERLINE
 from biasgpu.engines.cpu.digest import compiled, source_digest
-from biasgpu.engines.cpu.forward import forward
+from biasgpu.engines.cpu.forward import forward_law, forward_quick
 from biasgpu.engines.cpu.memory import address_of
 from biasgpu.engines.cpu.program import DENSE, KIND
 from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64
@@ -87,7 +87,7 @@ def compiled_screen() -> Callable[..., int]:
                 for lane in range(LANES_F32):
                     position = positions[tile + min(lane, live - 1)]
                     name_lanes(names, lane, first_draw + np.uint64(position))
-                logits = forward(
+                logits = forward_quick(
                     ops, constants, quads, family, seed, names, part, wide_part, peaks,
                     order_at, magnitudes_at, end - begin, w, here, there, ranges, bounds, ceilings,
                     alive,
@@ -142,7 +142,7 @@ def compiled_exact() -> Callable[..., None]:
             live = min(LANES_F64, len(draws) - tile)
             for lane in range(LANES_F64):
                 name_lanes(names, lane, draws[tile + min(lane, live - 1)])
-            out = forward(
+            out = forward_law(
                 ops, constants, quads, family, seed, names, inputs, inputs, peaks,
                 0, 0, n_samples, w, here, there, ranges, bounds, ceilings, alive,
             )  # fmt: skip
