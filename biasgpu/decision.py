@@ -149,7 +149,10 @@ def refuse_non_finite(
 
 
 def of_two(
-    logits: Logits, labels: npt.NDArray[np.int64], n_arrangements: int
+    logits: Logits,
+    labels: npt.NDArray[np.int64],
+    n_arrangements: int,
+    known: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int64]:
     """For one or two outputs: the prefix under each arrangement, int64 `(n, n_arrangements)`.
 
@@ -157,10 +160,13 @@ def of_two(
         logits: float64 `(n, samples, outputs)`.
         labels: int64 `(samples,)`.
         n_arrangements: the first so many are tried.
+        known: bool `(n, samples)`: samples that count as classified, whatever their logits.
     """
     right = np.stack(
         [predictions(arrange(logits, a)) == labels for a in range(n_arrangements)], axis=-1
     )
+    if known is not None:
+        right |= known[..., None]
     return np.where(right.all(axis=1), right.shape[1], np.argmin(right, axis=1))
 
 

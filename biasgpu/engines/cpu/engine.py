@@ -98,7 +98,9 @@ class CpuEngine(ChunkedEngine[Workspace]):
         self.program = lower(ensemble)
         # Measured: making a word costs as much as some 9 multiplications in a lane, and the shorter
         # plan makes words for a fifth fewer networks but multiplies for two samples more.
-        costly = 3 * n_words(ensemble.steps) > n_products(ensemble.steps)
+        words, products = n_words(ensemble.steps), n_products(ensemble.steps)
+        costly = 3 * words > products
+        self._ahead = max(2, 9 * words // products)  # the law's samples cost about as much
         per_sample = 2 * self.program.buffer_units * LANES_F32 * 4
         limit = max(1, min(STAGE_LIMIT, STAGE_BYTES // per_sample))
         plan = (
@@ -205,6 +207,6 @@ class CpuEngine(ChunkedEngine[Workspace]):
         doubts = Doubts.join(self._doubts)
         self._doubts.clear()
         settle(
-            self.ensemble, self.x_train, self.y_train, self.stages, first_draw, doubts, prefixes,
-            go_on, threads,
+            self.ensemble, self.x_train, self.y_train, self.stages, self._ahead,
+            first_draw, doubts, prefixes, go_on, threads,
         )  # fmt: skip

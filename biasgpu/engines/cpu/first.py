@@ -129,6 +129,12 @@ def _sums(x: Any, a: int, b: int, n: int, w: Any, slots: Any, order: int, base: 
     """The sums of four units over all inputs of two samples."""
     total_a, total_b = zero4(w), zero4(w)
     a, b = a + n, b + n  # behind the row of still inputs
+    if n - peek_int(order, 0) <= RUN:  # so few that levels of sums are what would cost
+        for k in range(peek_int(order, 0), n):
+            four = load4(w, slots, peek_int(order, HEAD + k))
+            total_a = madd4(four, load_splat(w, x, a + k), total_a)
+            total_b = madd4(four, load_splat(w, x, b + k), total_b)
+        return add4(base, total_a), add4(base, total_b)
     for begin in range(peek_int(order, 0), n, BLOCK):
         block_a, block_b, end = zero4(w), zero4(w), min(begin + BLOCK, n)
         for start in range(begin, end, RUN):

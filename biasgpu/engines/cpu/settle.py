@@ -1,9 +1,9 @@
 """By the law, but only where screening could not tell.
 
 A borderline draw of two units has certain decisions up to some sample. The law takes over there,
-for the rest of that stage alone: what survives goes back to screening, which has cheaper samples
-and weights by half. So most borderline draws cost the law one or two samples, instead of all up to
-their first error.
+a few samples at a time, and no further than that stage: what survives goes back to screening, whose
+weights and samples cost half as much. So most borderline draws cost the law one or two samples,
+instead of all up to their first error.
 
 The decisions are the law's: samples before were certain, so the arrangement they leave is the one
 that classifies the longest prefix, and only its right answers count from there on.
@@ -77,6 +77,7 @@ def settle(
     x_train: npt.NDArray[np.float32],
     y_train: npt.NDArray[np.int64],
     stages: npt.NDArray[np.int64],
+    ahead: int,
     first_draw: int,
     doubts: Doubts,
     prefixes: Prefixes,
@@ -89,6 +90,7 @@ def settle(
         ensemble: of one or two output units.
         x_train, y_train: the training samples.
         stages: int64, where the stages of screening end.
+        ahead: samples the law takes at a time: more, where making weights is what costs.
         first_draw: the range's.
         doubts: of draws in it.
         prefixes: uint16, of the range; receives those of the draws in `doubts`.
@@ -101,18 +103,29 @@ def settle(
     for stage, end in enumerate(stages.tolist()):
         now = doubts.samples < end
         mine, doubts = doubts[now], doubts[~now]
-        survivors = []
-        for sample in np.unique(mine.samples).tolist():
-            group = mine[mine.samples == sample]
+        through = []
+        while len(mine):
+            # From the first doubt on, with the draws whose doubts are not far behind it.
+            sample = int(mine.samples.min())
+            near = mine.samples < sample + max(1, ahead // 2)
+            group, mine = mine[near], mine[~near]
+            stop = min(sample + ahead, end)
             for start in range(0, len(group), AT_ONCE):
                 part = group[start : start + AT_ONCE]
                 draws = np.uint64(first_draw) + part.positions.astype(np.uint64)
-                logits = exact.logits(ensemble, draws, x_train[sample:end], threads=threads)
-                states, reached = follow(logits, y_train[sample:end], part.states, ensemble, draws)
+                logits = exact.logits(ensemble, draws, x_train[sample:stop], threads=threads)
+                known = np.arange(sample, stop) < part.samples[:, None]
+                states, reached = follow(
+                    logits, y_train[sample:stop], known, part.states, ensemble, draws
+                )
                 prefixes[part.positions] = sample + reached
-                through = reached == end - sample
-                survivors.append(Doubts(part.positions, part.samples, states)[through])
-        going = Doubts.join(survivors)
+                left = Doubts(part.positions, np.full(len(part), stop), states)
+                left = left[reached == stop - sample]
+                if stop < end:
+                    mine = Doubts.join([mine, left])
+                else:
+                    through.append(left)
+        going = Doubts.join(through)
         if len(going) and end < stages[-1]:
             doubts = Doubts.join([doubts, go_on(stage + 1, going.positions, going.states)])
 
@@ -120,6 +133,7 @@ def settle(
 def follow(
     logits: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int64],
+    known: npt.NDArray[np.bool_],
     states: npt.NDArray[np.uint64],
     ensemble: Ensemble,
     draws: npt.NDArray[np.uint64],
@@ -129,6 +143,7 @@ def follow(
     Args:
         logits: float64 `(n, samples, outputs)` by the law.
         labels: int64 `(samples,)`.
+        known: bool `(n, samples)`: of which screening was certain; they count as classified.
         states: uint64 `(n,)`.
         ensemble, draws: for the error message.
 
@@ -139,8 +154,8 @@ def follow(
     Raises:
         NonFiniteError: a logit is infinite or not a number, on a sample up to the first error.
     """
-    finite = np.asarray(np.isfinite(logits).all(axis=-1))
-    reached = of_two(np.where(finite[..., None], logits, 0.0), labels, 2)
+    finite = np.isfinite(logits).all(axis=-1) | known
+    reached = of_two(np.where(finite[..., None], logits, 0.0), labels, 2, known)
     reached[states == SWAPPED, 0] = -1
     reached[states == STRAIGHT, 1] = -1
     best = reached.max(axis=1)
