@@ -6,8 +6,6 @@ apart than the screen's rounding may have moved them (`biasgpu.margins`).
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +17,6 @@ from biasgpu.errors import NonFiniteError
 
 Draws = npt.NDArray[np.uint64]
 Classes = npt.NDArray[np.uint8]
-BLOCK_BYTES = 2 << 20  # of activations of one thread: what its cache holds, and then some
 
 
 def classify(
@@ -50,7 +47,7 @@ def classify(
     from biasgpu.engines.cpu.answers import OPEN
 
     units = _units(ensemble, np.ascontiguousarray(draws, np.uint64), x, threads)
-    classes = _classes(units, arrangement, ensemble.n_outputs)
+    classes = classes_of(units, arrangement, ensemble.n_outputs)
     rows, samples = np.nonzero(units == OPEN)
     if len(rows):
         logits = exact.pair_logits(ensemble, draws[rows], samples, x, threads=threads)
@@ -80,51 +77,31 @@ def _units(
     ensemble: Ensemble, draws: Draws, x: npt.NDArray[np.float32], threads: int | None
 ) -> npt.NDArray[np.uint8]:
     """The unit that answers, `(n, samples)`; TIED or OPEN where there is none."""
-    from biasgpu.engines.cpu.answers import compiled_answers
-    from biasgpu.engines.cpu.chunked import default_threads
+    from biasgpu.engines.cpu import answers
+    from biasgpu.engines.cpu.engine import largest_weight
     from biasgpu.engines.cpu.vectors import LANES_F32
-    from biasgpu.engines.cpu.workers import Workers
-    from biasgpu.engines.cpu.workspace import Workspace
 
-    units = np.empty((len(draws), len(x)), np.uint8)
-    if not units.size:
-        return units
-    program = exact.program_of(ensemble)
-    inputs = program.inputs(x, np.float32)
-    answer = compiled_answers()
-    workers = threads or default_threads()
-    block = max(4, BLOCK_BYTES // (2 * program.buffer_units * LANES_F32 * 4))
-    if len(draws) < workers * LANES_F32:
-        block = min(block, -(-len(x) // workers))  # too few draws: threads share the samples
-    block = min(block, len(x))
-
-    def make_space() -> Workspace:
-        return Workspace.make(program, block, np.float32)
-
-    def one(space: Workspace, place: tuple[int, int]) -> None:
-        start, begin = place
-        mine, rows = draws[start : start + LANES_F32], inputs[begin : begin + block]
-        out = np.empty((len(mine), len(rows)), np.uint8)
-        flat = rows.reshape(-1)
-        answer(
-            program.ops, program.constants, program.quads, program.family,
-            np.uint64(ensemble.seed), flat, flat.astype(np.float64), program.peaks(rows),
-            len(rows), program.n_outputs, mine, out, *space.buffers,
-        )  # fmt: skip
-        units[start : start + LANES_F32, begin : begin + block] = out
-
-    pool = Workers(workers, make_space, "biasgpu-answers")
-    try:
-        pool.run(one, product(range(0, len(draws), LANES_F32), range(0, len(x), block)))
-    finally:
-        pool.close()
-    return units
+    seed = np.uint64(ensemble.seed)
+    return answers.units(
+        exact.program_of(ensemble),
+        lambda start: (seed, draws[start : start + LANES_F32], None),
+        len(draws),
+        x,
+        largest_weight=largest_weight(ensemble),
+        threads=threads,
+    )
 
 
-def _classes(
+def classes_of(
     units: npt.NDArray[np.uint8], arrangement: npt.NDArray[np.int64], n_outputs: int
 ) -> Classes:
-    """Units to the classes that they stand for; a tie is class 0, whatever the arrangement."""
+    """Units to the classes that they stand for; a tie is class 0, whatever the arrangement.
+
+    Args:
+        units: uint8 `(n, samples)`.
+        arrangement: int64 `(n,)`.
+        n_outputs: output units.
+    """
     n_units = max(n_outputs, 2)
     classes = np.zeros_like(units)
     for one in np.unique(arrangement).tolist():

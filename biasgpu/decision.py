@@ -117,9 +117,28 @@ def decide(
         each = [_decide_many(row, labels) for row in usable]
         prefix, arrangement = np.array(each, dtype=np.int64).reshape(-1, 2).T
         decided = Decided(prefix, arrangement)
-    # Only samples up to the first error decide; what comes after is nobody's business, so that
-    # stopping at the first error is no less strict than going on.
-    reached = ~finite.all(axis=-1) & (decided.prefix >= np.argmin(finite, axis=1))
+    refuse_non_finite(finite, decided.prefix, ensemble, draws)
+    return decided
+
+
+def refuse_non_finite(
+    finite: npt.NDArray[np.bool_],
+    prefix: npt.NDArray[np.int64],
+    ensemble: Ensemble,
+    draws: npt.NDArray[np.uint64],
+) -> None:
+    """Only samples up to the first error decide; what comes after is nobody's business, so that
+    stopping at the first error is no less strict than going on.
+
+    Args:
+        finite: bool `(n, samples)`: whether all logits of a sample are.
+        prefix: int64 `(n,)`: samples classified, of these.
+        ensemble, draws: for the error message.
+
+    Raises:
+        NonFiniteError: a logit is infinite or not a number, on a sample up to the first error.
+    """
+    reached = ~finite.all(axis=-1) & (prefix >= np.argmin(finite, axis=1))
     if reached.any():
         draw = int(draws[int(np.argmax(reached))])
         raise NonFiniteError(
@@ -127,14 +146,32 @@ def decide(
             why="such a network classifies nothing; its weights or inputs are too large.",
             fix="use a prior of smaller scale (--prior kaiming-normal), or scale the inputs.",
         )
-    return decided
 
 
-def _decide_two(logits: Logits, labels: npt.NDArray[np.int64], n_arrangements: int) -> Decided:
+def of_two(
+    logits: Logits,
+    labels: npt.NDArray[np.int64],
+    n_arrangements: int,
+    known: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.int64]:
+    """For one or two outputs: the prefix under each arrangement, int64 `(n, n_arrangements)`.
+
+    Args:
+        logits: float64 `(n, samples, outputs)`.
+        labels: int64 `(samples,)`.
+        n_arrangements: the first so many are tried.
+        known: bool `(n, samples)`: samples that count as classified, whatever their logits.
+    """
     right = np.stack(
         [predictions(arrange(logits, a)) == labels for a in range(n_arrangements)], axis=-1
     )
-    prefix = np.where(right.all(axis=1), right.shape[1], np.argmin(right, axis=1))
+    if known is not None:
+        right |= known[..., None]
+    return np.where(right.all(axis=1), right.shape[1], np.argmin(right, axis=1))
+
+
+def _decide_two(logits: Logits, labels: npt.NDArray[np.int64], n_arrangements: int) -> Decided:
+    prefix = of_two(logits, labels, n_arrangements)
     arrangement = np.argmax(prefix, axis=1)
     return Decided(np.take_along_axis(prefix, arrangement[:, None], axis=1)[:, 0], arrangement)
 

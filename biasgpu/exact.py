@@ -180,8 +180,8 @@ def pair_logits(
     Returns:
         float64 `(n, outputs)`; the bits of `Ensemble.logits`.
     """
+    from biasgpu.engines.cpu import pairs
     from biasgpu.engines.cpu.chunked import default_threads
-    from biasgpu.engines.cpu.screen import compiled_exact
     from biasgpu.engines.cpu.vectors import LANES_F64
     from biasgpu.engines.cpu.workers import Workers
     from biasgpu.engines.cpu.workspace import Workspace
@@ -189,31 +189,21 @@ def pair_logits(
     program = program_of(ensemble)
     inputs = program.inputs(x, np.float64)
     features = inputs.shape[1]
-    peaks = np.zeros(len(program.peaks(inputs)))  # bounds are nothing that the law needs
-    result = np.empty((len(draws), 1, ensemble.n_outputs))
-    room = -(-features // program.buffer_units)  # the inputs take the place of activations
+    result = np.empty((len(draws), ensemble.n_outputs))
     n = LANES_F64 * max(1, CACHE_BYTES // (8 * features * LANES_F64))
 
-    def make_space() -> Workspace:
-        return Workspace.make(program, room, np.float64)
-
     def one(space: Workspace, start: int) -> None:
-        mine, rows = draws[start : start + n], inputs[samples[start : start + n]]
-        short = -len(rows) % LANES_F64
-        rows = np.concatenate([rows, np.zeros((short, features))])
-        lanes = rows.reshape(-1, LANES_F64, features).transpose(0, 2, 1)
-        names = np.concatenate([mine, np.repeat(mine[-1:], short)])
-        out = np.empty((len(names), 1, ensemble.n_outputs))
-        compiled_exact()(
-            program.ops, program.constants, program.quads, program.family,
-            np.uint64(ensemble.seed), np.empty(0), peaks, np.ascontiguousarray(lanes).reshape(-1),
-            1, program.n_outputs, names, out, *space.buffers,
-        )  # fmt: skip
-        result[start : start + n] = out[: len(mine)]
+        rows = inputs[samples[start : start + n]]
+        names = draws[start : start + n]
+        seed = np.uint64(ensemble.seed)
+        result[start : start + n] = pairs.pair_logits(program, seed, names, rows, space)
+
+    def make_space() -> Workspace:
+        return pairs.pair_space(program, features)
 
     pool = Workers(threads or default_threads(), make_space, "biasgpu-pairs")
     try:
         pool.run(one, range(0, len(draws), n))
     finally:
         pool.close()
-    return result[:, 0]
+    return result

@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from biasgpu import reference
+from biasgpu.answers import classes_of
+from biasgpu.decision import arrange, predictions
 from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from biasgpu.layout import Step
 from biasgpu.packing import Packing
@@ -79,6 +81,90 @@ def unit_by_unit(steps: Sequence[Step]) -> npt.NDArray[np.int64]:
             weights = place[0] + units * step.fan_in + np.arange(step.fan_in)
             order.append(np.concatenate([weights, place[1] + units], axis=1).reshape(-1))
     return np.concatenate(order)
+
+
+def classify(
+    steps: Sequence[Step],
+    flat: npt.NDArray[np.float32],
+    x: npt.NDArray[np.float32],
+    *,
+    threads: int | None = None,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """The class that each network predicts for each input, in float32 where that is sure.
+
+    Args:
+        steps, flat, x, threads: as for `logits`.
+
+    Returns:
+        uint8 `(n, samples)`, what `logits` say; and bool `(n,)`, whether all of the network's
+        logits are finite (where they are not, its classes mean nothing).
+    """
+    from biasgpu.engines.cpu import answers
+    from biasgpu.engines.cpu.vectors import LANES_F32
+
+    steps = tuple(steps)
+    finite = np.ones(len(flat), np.bool_)
+    if not all(isinstance(step.layer, KNOWN) for step in steps):
+        whole = logits(steps, flat, x, threads=threads)
+        finite = np.asarray(np.isfinite(whole).all(axis=(1, 2)))
+        return predictions(arrange(whole, 0)).astype(np.uint8), finite
+    program, order = lowered(steps)
+    flat = np.ascontiguousarray(flat, dtype=np.float32)
+
+    def tile(start: int) -> tuple[np.uint64, npt.NDArray[np.uint64], object]:
+        mine = flat[start : start + LANES_F32]
+        lanes = np.zeros((len(order), LANES_F32), np.float32)
+        lanes[:, : len(mine)] = mine.T[order]
+        return np.uint64(lanes.ctypes.data), np.zeros(len(mine), np.uint64), lanes
+
+    units = answers.units(program, tile, len(flat), x, threads=threads)
+    classes = classes_of(units, np.zeros(len(flat), np.int64), program.n_outputs)
+    rows, samples = np.nonzero(units == answers.OPEN)
+    if len(rows):
+        by_law = _pair_logits(steps, flat, rows, samples, x, threads)
+        classes[rows, samples] = predictions(arrange(by_law, 0))
+        finite[rows[~np.isfinite(by_law).all(axis=1)]] = False
+    return classes, finite
+
+
+def _pair_logits(
+    steps: tuple[Step, ...],
+    flat: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.int64],
+    samples: npt.NDArray[np.int64],
+    x: npt.NDArray[np.float32],
+    threads: int | None,
+) -> npt.NDArray[np.float64]:
+    """Logits by the law of network `rows[i]` (increasing) on sample `samples[i]`."""
+    from biasgpu.engines.cpu import pairs
+    from biasgpu.engines.cpu.chunked import default_threads
+    from biasgpu.engines.cpu.vectors import LANES_F64
+    from biasgpu.engines.cpu.workers import Workers
+    from biasgpu.engines.cpu.workspace import Workspace
+
+    program, order = lowered(steps)
+    inputs = program.inputs(x, np.float64)
+    result = np.empty((len(rows), program.n_outputs))
+    networks, starts = np.unique(rows, return_index=True)
+    ends = [*starts[1:].tolist(), len(rows)]
+
+    def one(space: Workspace, place: tuple[int, int, int]) -> None:
+        network, start, end = place
+        lanes = np.repeat(flat[network][order].astype(np.float64)[:, None], LANES_F64, axis=1)
+        zeros = np.zeros(end - start, np.uint64)
+        result[start:end] = pairs.pair_logits(
+            program, np.uint64(lanes.ctypes.data), zeros, inputs[samples[start:end]], space
+        )
+
+    def make_space() -> Workspace:
+        return pairs.pair_space(program, inputs.shape[1])
+
+    pool = Workers(threads or default_threads(), make_space, "biasgpu-pairs")
+    try:
+        pool.run(one, zip(networks.tolist(), starts.tolist(), ends, strict=True))
+    finally:
+        pool.close()
+    return result
 
 
 @lru_cache(maxsize=8)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from biasgpu import answers, exact, priors
 from biasgpu.architectures import lenet, mlp
 from biasgpu.decision import arrange, predictions
+from biasgpu.engines.cpu import answers as cpu_answers
 from biasgpu.engines.cpu.answers import OPEN, TIED
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import NonFiniteError
@@ -40,7 +41,7 @@ def test_predictions_are_those_of_the_law(case: Case, threads: int, block_bytes:
     draws = np.uint64(case.first_draw) + np.arange(case.n_draws, dtype=np.uint64)
     arrangement = np.arange(case.n_draws) % ensemble.n_arrangements
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answers, "BLOCK_BYTES", block_bytes)
+        patch.setattr(cpu_answers, "BLOCK_BYTES", block_bytes)
         found = answers.classify(ensemble, draws, arrangement, case.x_train, threads=threads)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, by_law(ensemble, draws, arrangement, case.x_train))

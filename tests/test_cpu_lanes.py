@@ -35,6 +35,11 @@ def _law_normals(words, out):
         store(out, i, normal_f64(low_words(load(words, i))))
 
 
+@njit
+def _draw(buffer, stride, names, block, n_blocks, count, family, scale, seed):
+    draw_units(buffer, stride, names, block, n_blocks, count, family, scale, seed)
+
+
 def _both(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     quick, exact = np.empty(len(words), np.float32), np.empty(len(words))
     _screening_normals(words.view(np.int32), quick)
@@ -108,7 +113,7 @@ def test_a_units_weights_are_those_of_the_law(prior, family, scale, dtype) -> No
     buffer = aligned((start + n + 1) * lanes, dtype)
     buffer[:] = -77
     seed = np.uint64(SEED)
-    draw_units(buffer[start * lanes :], 0, _names(lanes), block, n_blocks, 1, family, scale, seed)
+    _draw(buffer[start * lanes :], 0, _names(lanes), block, n_blocks, 1, family, scale, seed)
     got = buffer.reshape(-1, lanes)
     assert (got[:start] == -77).all()
     assert (got[start + n :] == -77).all()

@@ -56,6 +56,21 @@ class Engine(ABC):
             uint16 `(n_draws,)`: a prefix, exact, or `BORDERLINE`.
         """
 
+    def settle(  # noqa: B027 (most engines know nothing more)
+        self, first_draw: int, prefixes: Prefixes, *, threads: int | None = None
+    ) -> None:
+        """Decide borderline draws of the latest `screen` by the law, from what is known of them.
+
+        Args:
+            first_draw: the range's.
+            prefixes: what `screen` returned; prefixes replace `BORDERLINE` where there is something
+                to begin with. The law decides the others from their first sample on.
+            threads: CPU threads for the law; None takes all.
+
+        Raises:
+            NonFiniteError: a draw with a logit that is infinite or not a number.
+        """
+
     @property
     def notice(self) -> str:
         """What a user should know before the first draws are screened; empty if nothing."""

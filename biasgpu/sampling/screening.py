@@ -39,15 +39,17 @@ def screen(
     prefixes = engine.screen(first_draw, n_draws)
     borderline = np.flatnonzero(prefixes == BORDERLINE)
     if len(borderline):
-        draws = np.uint64(first_draw) + borderline.astype(np.uint64)
-        prefixes[borderline] = decide_prefixes(engine, draws, threads=threads)
+        engine.settle(first_draw, prefixes, threads=threads)
+        left = borderline[prefixes[borderline] == BORDERLINE]
+        draws = np.uint64(first_draw) + left.astype(np.uint64)
+        prefixes[left] = decide_prefixes(engine, draws, threads=threads)
     return prefixes, borderline
 
 
 def decide_prefixes(
     engine: Engine, draws: npt.NDArray[np.uint64], *, threads: int | None = None
 ) -> npt.NDArray[np.int64]:
-    """Prefixes by the law, in stages of growing length: int64 `(n,)`.
+    """Prefixes by the law alone, in stages of growing length: int64 `(n,)`.
 
     Args:
         engine: says which ensemble and training set.

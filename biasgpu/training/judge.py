@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from biasgpu import reference
+from biasgpu import given
 from biasgpu.decision import arrange, margins, predictions
 from biasgpu.errors import NonFiniteError
 from biasgpu.evaluate import accuracies, groups
@@ -57,7 +57,7 @@ def judge(training: Training, flat: Weights, *, threads: int | None = None) -> J
     diverged = np.zeros(len(flat), np.bool_)
     margin = np.full(len(flat), np.inf)
     for group in groups(len(flat), task.n_train * steps[-1].out_shape[0]):
-        logits = arrange(given_logits(steps, flat[group], task.x_train, threads=threads), 0)
+        logits = arrange(given.logits(steps, flat[group], task.x_train, threads=threads), 0)
         finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(logits).all(axis=-1))
         usable = np.where(finite[..., None], logits, 0.0)
         right = finite & (predictions(usable) == task.y_train)
@@ -98,9 +98,9 @@ def rows_of(
     for some in groups(len(draws), task.n_test * steps[-1].out_shape[0]):
         n_outputs = len(final[some]) * steps[-1].out_shape[0]
         for part in groups(task.n_test, n_outputs):
-            logits = given_logits(steps, final[some], task.x_test[part], threads=threads)
-            _check_finite(logits, training, draws[some])
-            answers[some, part] = predictions(arrange(logits, 0))
+            classes, finite = given.classify(steps, final[some], task.x_test[part], threads=threads)
+            _check_finite(finite, training, draws[some])
+            answers[some, part] = classes
     overall, per_class = accuracies(answers, task)
     rows = Fits(
         index=draws * np.uint64(training.ensemble.n_arrangements),
@@ -119,36 +119,9 @@ def rows_of(
     return measured(rows, networks, threads=threads)
 
 
-def given_logits(
-    steps: Sequence[Step], flat: Weights, x: npt.NDArray[np.float32], *, threads: int | None = None
-) -> npt.NDArray[np.float64]:
-    """Logits of networks whose parameters are given, by the law: `biasgpu.reference.forward`.
-
-    Args:
-        steps: their layers.
-        flat: float32 `(n, n_parameters)`.
-        x: float32 `(samples, *shape)`.
-        threads: CPU threads; None takes all.
-
-    Returns:
-        float64 `(n, samples, outputs)`.
-    """
-    try:
-        from biasgpu import given  # the same bits, compiled
-    except ImportError:
-        packing = Packing(tuple(steps))
-        result = np.empty((len(flat), len(x), steps[-1].out_shape[0]))
-        with np.errstate(over="ignore", invalid="ignore"):
-            for row, one in zip(result, flat, strict=True):
-                row[...] = reference.forward(steps, packing.float64(one), x)
-        return result
-    return given.logits(steps, flat, x, threads=threads)
-
-
 def _check_finite(
-    logits: npt.NDArray[np.float64], training: Training, draws: npt.NDArray[np.uint64]
+    finite: npt.NDArray[np.bool_], training: Training, draws: npt.NDArray[np.uint64]
 ) -> None:
-    finite = np.isfinite(logits).all(axis=(1, 2))
     if not finite.all():
         draw = int(draws[int(np.argmin(finite))])
         raise NonFiniteError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from biasgpu.drawn import drawn_parameters
 from biasgpu.recheck import CHUNK_VALUES, Recheck, add_problem, check_totals, differences
-from biasgpu.training.judge import given_logits
+from biasgpu import given
 
 if TYPE_CHECKING:
     from biasgpu.training.trained import Trained
@@ -50,7 +50,7 @@ def recheck(
     for begin in range(0, len(fits), chunk):
         part = fits.take(slice(begin, begin + chunk))
         assert part.weights is not None
-        logits = given_logits(steps, part.weights[:, -1], x, threads=threads)
+        logits = given.logits(steps, part.weights[:, -1], x, threads=threads)
         drawn = drawn_parameters(trained.ensemble, part.index) if begins else None
         for row in range(len(part)):
             wrong = differences(trained.ensemble, task, part, row, logits[row])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from biasgpu.engines.cpu.digest import compiled, source_digest
-from biasgpu.engines.cpu.forward import forward
+from biasgpu.engines.cpu.forward import forward_law, forward_quick
 from biasgpu.engines.cpu.front import take_exact_features, take_features
 from biasgpu.engines.cpu.reveal import reveal
 from biasgpu.engines.cpu.screen import name_lanes
@@ -121,10 +121,10 @@ def compiled_front_screen() -> Callable[..., None]:
                     position = positions[tile + min(lane, count - 1)]
                     draws[lane] = first_draw + np.uint64(position)
                     name_lanes(names, lane, draws[lane])
-                outputs = forward(
+                outputs = forward_quick(
                     ops, constants, quads, family, seed, names, inputs[: end * width],
-                    wide[: end * width], peaks, end, w, here, there, ranges, bounds, ceilings,
-                    alive,
+                    wide[: end * width], peaks, 0, 0, end, w, here, there, ranges, bounds,
+                    ceilings, alive,
                 )  # fmt: skip
                 if names[STOP]:
                     return
@@ -172,9 +172,9 @@ def compiled_front_settle() -> Callable[..., None]:
             for lane in range(LANES_F64):
                 draws[lane] = which[tile + min(lane, count - 1)]
                 name_lanes(names, lane, draws[lane])
-            outputs = forward(
-                ops, constants, quads, family, seed, names, wide, wide, peaks, samples, w, here,
-                there, ranges, bounds, ceilings, alive,
+            outputs = forward_law(
+                ops, constants, quads, family, seed, names, wide, wide, peaks, 0, 0, samples, w,
+                here, there, ranges, bounds, ceilings, alive,
             )  # fmt: skip
             if names[STOP]:
                 return

@@ -1,6 +1,7 @@
 """Dense layers in SIMD lanes: four output units by two samples at a time.
 
-Sums run as the law prescribes: 16 terms, then the runs' sums, then the bias.
+Sums run as the law prescribes: 16 terms, then the runs' sums, then the bias. A first layer while
+screening is in first.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from biasgpu.engines.cpu.quads import (
     low4,
     madd4,
     max4,
-    narrow4,
     own,
     relu4,
     shared,
@@ -37,7 +37,7 @@ from biasgpu.engines.cpu.quads import (
     zero4,
 )
 from biasgpu.engines.cpu.ranges import note_range, pair_bound, raise_ceiling, unit_bounds
-from biasgpu.engines.cpu.simd import load_splat_wide, maximum, splat_like, widen
+from biasgpu.engines.cpu.simd import maximum, splat_like
 from biasgpu.engines.cpu.weights import draw_units, lanes, screening
 from biasgpu.engines.cpu.workspace import STOP
 from biasgpu.reference import RUN_LENGTH
@@ -45,7 +45,7 @@ from biasgpu.reference import RUN_LENGTH
 
 def _make_sums(fetch: Any) -> Any:
     @njit(forceinline=True)
-    def sums(x: Any, a: int, b: int, n: int, w: Any, slots: Any) -> Any:
+    def sums(x: Any, a: int, b: int, n: int, w: Any, slots: Any, order: int, base: Any) -> Any:
         """The sums of four units over the inputs from `a` and `b` on, as the law orders them."""
         total_a, total_b = zero4(w), zero4(w)
         for start in range(0, n, RUN_LENGTH):
@@ -61,25 +61,29 @@ def _make_sums(fetch: Any) -> Any:
 
 
 @njit(forceinline=True)
-def _wide_sums(x: Any, a: int, b: int, n: int, w: Any, slots: Any) -> Any:
-    """The same in float64, for screening's first layer: inputs `x` are float64, any order will do.
+def _nothing(x: Any, n: int, w: Any, slots: Any, order: int) -> Any:
+    return zero4(w)
 
-    Most of a network's rounding error starts in its first layer, from where every later layer makes
-    it grow. Sixteen float64 lanes cost two instructions each, little beside making the weights.
+
+@njit(forceinline=True)
+def _unit_bounds(
+    w: Any, slots: Any, op: Any, constants: Any, bounds: Any, order: int, magnitudes: int
+) -> Any:
+    return unit_bounds(w, slots, op, constants, bounds)
+
+
+def make_dense(name: str, sums: Any, common: Any = _nothing, bounds_of: Any = _unit_bounds) -> Any:
+    """The layer, given how to add up.
+
+    Args:
+        name: of this one: see distinct.py.
+        sums: of four units, for two samples.
+        common: of four units, what all samples have in common; handed on to `sums`.
+        bounds_of: error bounds of four units.
     """
-    zero = widen(zero4(w)[0])
-    sum_a, sum_b = (zero, zero, zero, zero), (zero, zero, zero, zero)
-    for k in range(n):
-        four = load4(w, slots, k)
-        wide = (widen(four[0]), widen(four[1]), widen(four[2]), widen(four[3]))
-        sum_a = madd4(wide, load_splat_wide(w, x, a + k), sum_a)
-        sum_b = madd4(wide, load_splat_wide(w, x, b + k), sum_b)
-    return narrow4(sum_a), narrow4(sum_b)
 
-
-def _make_dense(sums: Any, fetch: Any) -> Any:
     @njit
-    @distinct(sums, fetch)
+    @distinct(name)
     def dense(
         x: Any,
         y: Any,
@@ -93,6 +97,8 @@ def _make_dense(sums: Any, fetch: Any) -> Any:
         bounds: Any,
         ranges: Any,
         ceilings: Any,
+        order: int,
+        magnitudes: int,
     ) -> Any:
         """One dense layer for all lanes.
 
@@ -101,7 +107,8 @@ def _make_dense(sums: Any, fetch: Any) -> Any:
             buffer for weights, of the dtype that says how many lanes there are. bounds: the error
             bound of each group of inputs, times its share in a unit's (forward.py). ranges:
             receives each unit's error bound and largest magnitude. ceilings: per sample, what the
-            law's pre-activations may reach.
+            law's pre-activations may reach. order, magnitudes: addresses; of a
+            first layer (first.py).
 
         Returns:
             The largest error bound of a unit; of two logits, half the bound of their difference.
@@ -123,13 +130,14 @@ def _make_dense(sums: Any, fetch: Any) -> Any:
             slots = (0, s1 * stride, s2 * stride, s3 * stride)
             top, bottom, errors = low4(w), low4(w), zero4(w)
             if screening(w):
-                errors = unit_bounds(w, slots, op, constants, bounds)
+                errors = bounds_of(w, slots, op, constants, bounds, order, magnitudes)
                 worst = maximum(worst, max4(errors))
                 if op[PAIR]:
                     worst = pair_bound(w, slots[0], slots[1], op, constants, ranges)
+            base = common(x, n_in, w, slots, order)
             for a in range(0, n_samples, 2):
                 b = min(a + 1, n_samples - 1)
-                out_a, out_b = sums(x, a * n_in, b * n_in, n_in, w, slots)
+                out_a, out_b = sums(x, a * n_in, b * n_in, n_in, w, slots, order, base)
                 if columns > n_in:
                     bias = load4(w, slots, n_in)
                     out_a, out_b = add4(out_a, bias), add4(out_b, bias)
@@ -151,6 +159,5 @@ def _make_dense(sums: Any, fetch: Any) -> Any:
     return dense
 
 
-dense_own = _make_dense(_make_sums(own), own)  # inputs are activations
-dense_shared = _make_dense(_make_sums(shared), shared)  # inputs are the task's
-dense_shared_wide = _make_dense(_wide_sums, shared)  # the same, in float64 while screening
+dense_own = make_dense("own", _make_sums(own))  # inputs are activations
+dense_shared = make_dense("shared", _make_sums(shared))  # inputs are the task's

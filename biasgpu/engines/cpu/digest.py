@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numba
 from llvmlite import binding
@@ -23,6 +24,8 @@ import biasgpu.normal
 import biasgpu.reference
 import biasgpu.rng
 from biasgpu.data.locate import cache_dir
+
+Result = TypeVar("Result")
 
 
 @cache
@@ -45,7 +48,7 @@ def source_digest() -> int:
     return int.from_bytes(digest.digest()[:8], "little")
 
 
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
+def compiled(function: Callable[..., Result]) -> Callable[..., Result]:
     """`function` compiled, free of the interpreter's lock, and kept on disk where that can be.
 
     `function` must have `source_digest()` in a closure variable.

@@ -10,13 +10,16 @@ import numpy.typing as npt
 from biasgpu.engines.base import MAX_TRAIN, Prefixes
 from biasgpu.engines.cpu.chunked import ChunkedEngine
 from biasgpu.engines.cpu.digest import is_compiled, note_compiled
+from biasgpu.engines.cpu.first import Inputs
 from biasgpu.engines.cpu.program import lower, unsupported
 from biasgpu.engines.cpu.screen import compiled_screen
+from biasgpu.engines.cpu.settle import Doubts, settle
 from biasgpu.engines.cpu.vectors import LANES_F32
 from biasgpu.engines.cpu.workspace import Workspace
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError
 from biasgpu.layout import n_products, n_words
+from biasgpu.priors import UniformPrior
 
 STAGE_LIMIT = 16  # samples a stage adds at most
 STAGE_BYTES = 64 << 20  # of activations a thread holds, if one sample's fit
@@ -40,6 +43,14 @@ def stage_ends(
         ends.append(end)
         end += min((growth - 1) * end, limit)
     return np.array([*ends, n_train], dtype=np.int64)
+
+
+def largest_weight(ensemble: Ensemble) -> float:
+    """The largest weight of the first layer that has weights; infinite if the prior has none."""
+    prior, step = ensemble.prior, next(step for step in ensemble.steps if step.linear)
+    if not isinstance(prior, UniformPrior):
+        return float("inf")
+    return float(prior.step(step.fan_in)) * 2.0 ** min(prior.bits, 24)
 
 
 class CpuEngine(ChunkedEngine[Workspace]):
@@ -87,7 +98,9 @@ class CpuEngine(ChunkedEngine[Workspace]):
         self.program = lower(ensemble)
         # Measured: making a word costs as much as some 9 multiplications in a lane, and the shorter
         # plan makes words for a fifth fewer networks but multiplies for two samples more.
-        costly = 3 * n_words(ensemble.steps) > n_products(ensemble.steps)
+        words, products = n_words(ensemble.steps), n_products(ensemble.steps)
+        costly = 3 * words > products
+        self._ahead = max(2, 9 * words // products)  # the law's samples cost about as much
         per_sample = 2 * self.program.buffer_units * LANES_F32 * 4
         limit = max(1, min(STAGE_LIMIT, STAGE_BYTES // per_sample))
         plan = (
@@ -96,11 +109,9 @@ class CpuEngine(ChunkedEngine[Workspace]):
             else stages
         )
         self.stages = np.asarray(plan, dtype=np.int64)
-        inputs = self.program.inputs(x_train, np.float32)
-        self._peaks = self.program.peaks(inputs)
-        self._inputs = inputs.reshape(-1)
-        self._wide = self._inputs.astype(np.float64)
+        self._inputs = Inputs.make(self.program, x_train, self.stages, largest_weight(ensemble))
         self._screen = compiled_screen()
+        self._doubts: list[Doubts] = []
         self._open()
 
     def _space(self) -> Workspace:
@@ -134,14 +145,68 @@ class CpuEngine(ChunkedEngine[Workspace]):
         draws = int(2e7 / work)
         return min(max(draws, 16), MAX_CHUNK // LANES_F32) * LANES_F32
 
+    def screen(self, first_draw: int, n_draws: int) -> Prefixes:
+        """See `Engine.screen`."""
+        self._doubts.clear()
+        self._first = first_draw
+        return super().screen(first_draw, n_draws)
+
     def _screen_chunk(self, space: Workspace, first_draw: int, prefixes: Prefixes) -> None:
-        ensemble, program = self.ensemble, self.program
+        n = len(prefixes)
+        positions, states = np.empty(n, np.int64), np.empty(n, np.uint64)
+        doubts = self._stages_from(0, space, first_draw, prefixes, positions, states)
+        if len(doubts):
+            self._doubts.append(Doubts.unpack(doubts, first_draw - self._first))
+
+    def _stages_from(
+        self,
+        first_stage: int,
+        space: Workspace,
+        first_draw: int,
+        prefixes: Prefixes,
+        positions: npt.NDArray[np.int64],
+        states: npt.NDArray[np.uint64],
+    ) -> npt.NDArray[np.uint64]:
+        """Screen the draws at `positions` from a stage on."""
+        ensemble, program, inputs = self.ensemble, self.program, self._inputs
         # One logit under a prior that is not symmetric: its sign is what it is.
         initial = 0 if ensemble.n_arrangements > 1 else 0x21
-        self._screen(
+        doubts = np.empty(len(positions), np.uint64)
+        n_doubts = self._screen(
             program.ops, program.constants, program.quads, program.family,
-            np.uint64(ensemble.seed), self._inputs, self._wide, self._peaks, self.y_train,
-            self.stages, program.n_outputs, np.uint64(initial), np.uint64(first_draw), prefixes,
-            np.empty(len(prefixes), np.int64), np.empty(len(prefixes), np.uint64),
+            np.uint64(ensemble.seed), inputs.rows, inputs.wide, inputs.order, inputs.magnitudes,
+            inputs.peaks, self.y_train, first_stage, self.stages, program.n_outputs,
+            np.uint64(initial), np.uint64(first_draw), prefixes, positions, states, doubts,
             *space.buffers,
+        )  # fmt: skip
+        return doubts[:n_doubts]
+
+    def settle(self, first_draw: int, prefixes: Prefixes, *, threads: int | None = None) -> None:
+        """See `Engine.settle`."""
+        if not self._doubts or first_draw != self._first:
+            return
+
+        def go_on(
+            stage: int, positions: npt.NDArray[np.int64], states: npt.NDArray[np.uint64]
+        ) -> Doubts:
+            found: list[Doubts] = []
+            # Few draws: shared among the threads rather than in chunks.
+            share = -(-len(positions) // (self.threads * LANES_F32)) * LANES_F32
+            share = min(share, self.chunk)
+
+            def one(space: Workspace, start: int) -> None:
+                mine = slice(start, start + share)
+                doubts = self._stages_from(
+                    stage, space, first_draw, prefixes, positions[mine], states[mine]
+                )
+                found.append(Doubts.unpack(doubts))
+
+            self._workers.run(one, range(0, len(positions), share))
+            return Doubts.join(found)
+
+        doubts = Doubts.join(self._doubts)
+        self._doubts.clear()
+        settle(
+            self.ensemble, self.x_train, self.y_train, self.stages, self._ahead,
+            first_draw, doubts, prefixes, go_on, threads,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from biasgpu.engines.cpu.vectors import OF_DTYPE, intrinsic, llvm_type
+from biasgpu.engines.cpu.vectors import OF_DTYPE, intrinsic, llvm_type, splat
 
 
 @intrinsic
@@ -39,6 +39,32 @@ def peek(typingctx: Any, address: Any, index: Any) -> Any:
         return builder.load(_float64_at(builder, args[0], args[1]))
 
     return types.float64(types.intp, types.intp), codegen
+
+
+@intrinsic
+def peek_int(typingctx: Any, address: Any, index: Any) -> Any:
+    """The int64 number `index` places behind an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.load(builder.gep(pointer, [args[1]], inbounds=True))
+
+    return types.int64(types.intp, types.intp), codegen
+
+
+@intrinsic
+def peek_splat(typingctx: Any, like: Any, address: Any, index: Any) -> Any:
+    """The number `index` places behind an address in every lane of what the array `like` holds.
+
+    It is of the array's dtype.
+    """
+    vector = OF_DTYPE[like.dtype]
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[1], llvm_type(vector).element.as_pointer())
+        return splat(builder, builder.load(builder.gep(pointer, [args[2]], inbounds=True)), vector)
+
+    return vector(like, types.intp, types.intp), codegen
 
 
 @intrinsic

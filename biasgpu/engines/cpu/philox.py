@@ -1,12 +1,13 @@
-"""Philox4x32-10 in SIMD lanes: two blocks of four words, for all lanes at once.
+"""Philox4x32-10 in SIMD lanes: blocks of four words, for all lanes at once.
 
 A word lives in the low half of a 64-bit lane. The upper half may hold anything: the 32 x 32 -> 64
 bit multiplication reads low halves only, and the three-way exclusive-or mixes the halves
 separately. A round is then two multiplications, two shifts and two exclusive-ors of three, for
 eight draws.
 
-A round waits for the one before it, some six cycles. So two blocks go through the rounds side by
-side (for sixteen lanes that makes four states), which keeps the multipliers busy meanwhile.
+A round waits for the one before it, some six cycles. So several blocks go through the rounds side
+by side: two of sixteen lanes or four of eight, which makes four states and keeps the multipliers
+busy meanwhile.
 
 With the block number in counter word 0 and the draw in words 2 and 3, everything of round one that
 depends on the draw, and half of round two, is the same for all blocks; LLVM moves it out of the
@@ -21,12 +22,13 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from biasgpu.engines.cpu.vectors import (
     constant,
     element_pointer,
+    f32x8,
     f32x16,
-    f64x8,
     i32x8,
     i32x16,
     in_step,
@@ -41,25 +43,27 @@ _LOW = 0xFFFFFFFF
 
 
 @intrinsic
-def two_blocks(
-    typingctx: Any, buffer: Any, names: Any, stream: Any, first: Any, second: Any, k0: Any, k1: Any
+def several_blocks(
+    typingctx: Any, buffer: Any, names: Any, stream: Any, blocks: Any, k0: Any, k1: Any
 ) -> Any:
-    """The words of two blocks, with a draw in every lane.
+    """The words of some blocks, with a draw in every lane.
 
     Args (in numba):
         buffer: an array whose dtype says how many lanes: float32 for 16, float64 for 8.
         names: uint64 array: the low halves of 8 draw numbers, then their high halves; 16 lanes have
             two such groups.
         stream: uint64, what the words are for.
-        first, second: uint64 block numbers below 2**32.
+        blocks: a tuple of uint64 block numbers below 2**32.
         k0, k1: uint64, the halves of the seed.
 
     Returns:
-        Eight i32x16 or i32x8: the four words of the first block, then of the second.
+        i32x16 or i32x8: the four words of the first block, then of the next.
     """
     words = i32x16 if buffer.dtype == types.float32 else i32x8
     number = types.uint64
-    signature = types.UniTuple(words, 8)(buffer, names, *[number] * 5)
+    signature = types.UniTuple(words, 4 * len(blocks))(
+        buffer, names, number, types.UniTuple(number, len(blocks)), number, number
+    )
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         intp = ir.IntType(64)
@@ -71,10 +75,10 @@ def two_blocks(
         stream = splat(builder, args[2], u64x8)
         states = [
             [splat(builder, block, u64x8), stream, name(16 * group), name(16 * group + 8)]
-            for block in args[3:5]
+            for block in cgutils.unpack_tuple(builder, args[3])
             for group in range(words.lanes // 8)
         ]
-        result = _ten_rounds(builder, states, args[5:], words)
+        result = _ten_rounds(builder, states, args[4:], words)
         return context.make_tuple(builder, signature.return_type, result)
 
     return signature, codegen
@@ -123,7 +127,7 @@ def blocks_of_one(
 
 
 def _ten_rounds(builder: Any, states: list[list[Any]], keys: Any, words: Any) -> list[Any]:
-    """All rounds for several states in step; the words of the first half of them, then the rest.
+    """All rounds for several states in step; the words of the first block, then of the next.
 
     Args:
         states: counters `[c0, c1, c2, c3]`, each u64x8; changed.
@@ -148,12 +152,15 @@ def _ten_rounds(builder: Any, states: list[list[Any]], keys: Any, words: Any) ->
             state[0] = builder.xor(builder.xor(builder.lshr(p1, shift), c1), k0)
             state[2] = builder.xor(builder.xor(builder.lshr(p0, shift), c3), k1)
             state[1], state[3] = p1, p0
+        if round_number == 0:
+            continue  # half of it is the same for all blocks, which LLVM would no longer see
         heads = in_step(builder, [state[word] for state in states for word in (0, 2)])
         for state, c0, c2 in zip(states, heads[0::2], heads[1::2], strict=True):
             state[0], state[2] = c0, c2
-    groups = len(states) // 2
+    groups = words.lanes // 8
     result = []
-    for mine in (states[:groups], states[groups:]):
+    for first in range(0, len(states), groups):
+        mine = states[first : first + groups]
         result += [_join(builder, [state[word] for state in mine]) for word in range(4)]
     return result
 
@@ -177,16 +184,22 @@ def low_words(typingctx: Any, a: Any) -> Any:
     return i32x8(u64x8), codegen
 
 
+def odd_shift(bits: int) -> int:
+    """The lowest bit of an odd integer of a grid, where it lies in the top of a word."""
+    return 7 if bits == 32 else 31 - bits
+
+
 @intrinsic
 def odd_integer(typingctx: Any, words: Any, bits: Any, place: Any) -> Any:
-    """The odd integers of the uniform grids, as floats: `priors.odd_integers` in lanes.
+    """The odd integers of the uniform grids, as floats, `2**odd_shift(bits)` times too large.
 
-    `bits` (32, 16, 8) and `place` (which field of the word, from the low end) are literal. i32x16
-    gives f32x16, i32x8 gives f64x8.
+    They are `priors.odd_integers` in lanes, left where they lie in the word: a mask and a bit are
+    one instruction, shifting down would be another. `bits` (32, 16, 8) and `place` (which field of
+    the word, from the low end) are literal. i32x16 gives f32x16, i32x8 gives f32x8, exactly.
     """
     if not (isinstance(bits, types.IntegerLiteral) and isinstance(place, types.IntegerLiteral)):
         return None
-    floats = f32x16 if words == i32x16 else f64x8
+    floats = f32x16 if words == i32x16 else f32x8
     width, field = bits.literal_value, place.literal_value
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -194,10 +207,10 @@ def odd_integer(typingctx: Any, words: Any, bits: Any, place: Any) -> Any:
         up = 32 - width * (field + 1)  # shifts the field to the top, its sign bit first
         if up:
             value = builder.shl(value, constant(words, up))
-        # Down again but one: twice the signed field, and whatever is below it, hidden by the 1.
-        down = 7 if width == 32 else 31 - width
-        value = builder.ashr(value, constant(words, down))
-        value = builder.or_(value, constant(words, 1))
+        # Twice the signed field and 1, from the lowest bit that counts on.
+        low = 1 << odd_shift(width)
+        value = builder.and_(value, constant(words, -2 * low))
+        value = builder.or_(value, constant(words, low))
         return builder.sitofp(value, llvm_type(floats))
 
     return floats(words, bits, place), codegen

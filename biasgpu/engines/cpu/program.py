@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from biasgpu import reference
 from biasgpu.engines.cpu.gaussian import EPSILON_F32
+from biasgpu.engines.cpu.philox import odd_shift
 from biasgpu.ensemble import Ensemble
 from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Shape
 from biasgpu.layout import Step
-from biasgpu.margins import layer_constants
+from biasgpu.margins import SMALLEST_NORMAL, layer_constants
 from biasgpu.priors import NormalPrior, Prior, UniformPrior
 
 # Kinds of operation.
@@ -38,6 +39,7 @@ UNIFORM_32, UNIFORM_16, UNIFORM_8, NORMAL, GIVEN = range(5)
 SMALLEST_STD = 2.0**-64
 UNITS_AT_ONCE = 4  # output units whose weights are in the buffer together
 WIDE_FAN_IN = 256  # inputs of a first layer above which float32 would round too much to be certain
+RUN, BLOCK = 8, 64  # terms that screening's first dense layer adds one by one, then in two levels
 SLOT_STEP = 16  # a unit's place in the buffer is a multiple of the weights of one 8-bit block
 
 
@@ -95,6 +97,10 @@ def unsupported(ensemble: Ensemble) -> str | None:
             scale = ensemble.prior.scale(step.fan_in)
             if not scale >= SMALLEST_STD:
                 return f"the standard deviation {scale:.3g} is too small for float32"
+        if step.linear and isinstance(ensemble.prior, UniformPrior):
+            grid = float(ensemble.prior.step(step.fan_in))
+            if grid * 2.0 ** -odd_shift(ensemble.prior.bits) < SMALLEST_NORMAL["float32"]:
+                return f"the step {grid:.3g} of the weights' grid is too small for float32"
     return None
 
 
@@ -208,6 +214,9 @@ class _Builder:
             # A wide first layer screens in float64: what it rounds there is within one float32
             # unit, and its sum is rounded to float32, then once more by the bias.
             row[WIDE], depth = 1, 3
+        elif row[KIND] == DENSE and not self.ops:
+            # Screening and law add up in different orders, each with as many roundings at most.
+            depth = _first_depth(step.fan_in, bias=step.columns > step.fan_in)
         normal = isinstance(self.prior, NormalPrior)
         # Screening weights: the approximation, the rounded scale, their product; the law's
         # rounding.
@@ -251,6 +260,15 @@ class _Builder:
             group_slots=self.group_slots,
             leading=leading,
         )
+
+
+def _first_depth(fan_in: int, *, bias: bool) -> int:
+    """Roundings of a term of a first dense layer's sum at most (first.py).
+
+    Within its run, with the runs of its block, the blocks, the other kind of inputs, the bias.
+    """
+    runs = min(-(-fan_in // RUN), BLOCK // RUN)
+    return min(RUN, fan_in) + (runs - 1) + (-(-fan_in // BLOCK) - 1) + 1 + bias
 
 
 def _size(shape: Shape) -> int:

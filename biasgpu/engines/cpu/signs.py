@@ -20,7 +20,7 @@ from numba import njit
 
 from biasgpu.deferred.plan import GROUP, LANES
 from biasgpu.engines.cpu.octaves import quick_normals
-from biasgpu.engines.cpu.philox import two_blocks
+from biasgpu.engines.cpu.philox import several_blocks
 from biasgpu.engines.cpu.simd import lanes_above, lanes_negative, negative, splat_like
 from biasgpu.engines.cpu.units import OFFSET, RECTIFIED, UNITS
 from biasgpu.rng import STREAM_DIRECTIONS, STREAM_OUTPUTS
@@ -40,7 +40,7 @@ def certain_errors(w: Any, names: Any, layers: Any, seed: Any) -> Any:
     """
     k0, k1 = seed & np.uint64(0xFFFFFFFF), seed >> np.uint64(32)
     zero = np.uint64(0)
-    words = two_blocks(w, names, np.uint64(STREAM_OUTPUTS), zero, zero, k0, k1)
+    words = several_blocks(w, names, np.uint64(STREAM_OUTPUTS), (zero,), k0, k1)
     z = quick_normals(words[:4])
     last = len(layers) - 1
     first, second = z[0], z[1]
@@ -55,9 +55,8 @@ def certain_errors(w: Any, names: Any, layers: Any, seed: Any) -> Any:
         # The first word of two blocks that this layer's first units have.
         offset, units = layers[number, OFFSET], layers[number, UNITS]
         block = np.uint64(offset // GROUP * LANES)
-        words = two_blocks(
-            w, names, np.uint64(STREAM_DIRECTIONS), block, block + np.uint64(1), k0, k1
-        )
+        blocks = (block, block + np.uint64(1))
+        words = several_blocks(w, names, np.uint64(STREAM_DIRECTIONS), blocks, k0, k1)
         place = offset % GROUP // LANES
         silent = _ALL
         for word in range(4):

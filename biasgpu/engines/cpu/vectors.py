@@ -41,6 +41,7 @@ SCALAR_TYPES = {
     "u64": types.uint64,
 }
 f32x16 = Vector("f32", 16)
+f32x8 = Vector("f32", 8)
 f64x8 = Vector("f64", 8)
 f64x16 = Vector("f64", 16)  # two registers: what float32 lanes widen to
 i32x16 = Vector("i32", 16)

@@ -42,8 +42,10 @@ def walk_two(
     Args (in numba):
         logits: `[sample, output, lane]`.
         alive, bounds: what forward.py found out of them.
-        states: uint64 `(live,)`, read and updated.
-        prefixes: int64 `(16,)`: receives samples classified, counted from the first, or BORDERLINE.
+        states: uint64 `(live,)`, read and updated: as of the last sample, or of the first that is
+            not certain.
+        prefixes: int64 `(16,)`: receives samples classified, counted from the first; where sample s
+            is the first that is not certain, `-1 - s`.
     """
     straight, swapped = _ZERO, _ZERO  # lanes whose arrangement is known
     for lane in range(live):
@@ -58,6 +60,7 @@ def walk_two(
     trusted = lanes_above(limit, load(bounds, LANES_F32))
     zero = splat_like(bounds, np.float32(0.0))
     going = _ALL >> np.uint64(LANES_F32 - live)
+    doubted = _ZERO
     for lane in range(live):
         prefixes[lane] = s1
     for sample in range(s0, s1):
@@ -74,6 +77,8 @@ def walk_two(
         keeps, turns = keeps & ~tied, turns & ~tied
         unsure = going & ~(keeps | turns | tied)
         unsure |= going & ~trusted
+        doubted |= unsure
+        keeps, turns = keeps & ~unsure, turns & ~unsure
         # A tie goes to class 0, whatever the arrangement.
         wrong = (keeps & swapped) | (turns & straight) | (tied if label != 0 else _ZERO)
         wrong &= going & ~unsure
@@ -83,12 +88,14 @@ def walk_two(
             for lane in range(live):
                 bit = _ONE << np.uint64(lane)
                 if unsure & bit:
-                    prefixes[lane] = BORDERLINE
+                    prefixes[lane] = -1 - sample
                 elif wrong & bit:
                     prefixes[lane] = sample
             going &= ~stopped
             if going == _ZERO:
-                return
+                break
+    if (going | doubted) == _ZERO:
+        return
     for lane in range(live):
         bit = _ONE << np.uint64(lane)
         if straight & bit:
@@ -137,7 +144,7 @@ def walk_many(
     live: int,
     prefixes: Any,
 ) -> None:
-    """The same for three output units or more."""
+    """The same for three output units or more, but BORDERLINE where a sample is not certain."""
     for lane in range(live):
         error, state = np.float64(bounds[lane]), states[lane]
         prefixes[lane] = s1

@@ -15,10 +15,18 @@ from numba.core.extending import overload
 from biasgpu.engines.cpu.distinct import distinct
 from biasgpu.engines.cpu.gaussian import normal_f64, normals_f32
 from biasgpu.engines.cpu.memory import vector_at
-from biasgpu.engines.cpu.philox import odd_integer, two_blocks
+from biasgpu.engines.cpu.philox import odd_integer, odd_shift, several_blocks
 from biasgpu.engines.cpu.program import GIVEN, UNIFORM_8, UNIFORM_16, UNIFORM_32
 from biasgpu.engines.cpu.simd import splat_like, store
-from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64, f32x16, f64x8, intrinsic, llvm_type
+from biasgpu.engines.cpu.vectors import (
+    LANES_F32,
+    LANES_F64,
+    f32x8,
+    f32x16,
+    f64x8,
+    intrinsic,
+    llvm_type,
+)
 from biasgpu.rng import STREAM_WEIGHTS
 
 
@@ -31,6 +39,17 @@ def to_float32_and_back(typingctx: Any, a: Any) -> Any:
         return builder.fpext(builder.fptrunc(args[0], narrow), llvm_type(f64x8))
 
     return f64x8(f64x8), codegen
+
+
+@intrinsic
+def float32_product(typingctx: Any, a: Any, b: Any) -> Any:
+    """f32x8 times an f64x8 that holds float32 numbers: rounded to float32, as f64x8."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        product = builder.fmul(args[0], builder.fptrunc(args[1], llvm_type(f32x8)))
+        return builder.fpext(product, llvm_type(f64x8))
+
+    return f64x8(f32x8, f64x8), codegen
 
 
 def scaled_normals(buffer: Any, words: Any, scale: Any) -> Any:
@@ -61,7 +80,11 @@ def _scaled_normals(buffer: Any, words: Any, scale: Any) -> Any:
 
 
 def scaled_odd(odd: Any, scale: Any) -> Any:
-    """Uniform weights: an odd integer times the step, rounded once to float32."""
+    """Uniform weights: an odd integer times the step, rounded once to float32.
+
+    That `odd` is a power of two too large and `scale` as much too small changes no bit, as long as
+    `scale` is a normal number (see `program.unsupported`).
+    """
     raise NotImplementedError
 
 
@@ -69,8 +92,7 @@ def scaled_odd(odd: Any, scale: Any) -> Any:
 def _scaled_odd(odd: Any, scale: Any) -> Any:
     if odd == f32x16:
         return lambda odd, scale: odd * scale
-    # 24 bits times 24 bits is exact in float64, so this is the float32 product.
-    return lambda odd, scale: to_float32_and_back(odd * scale)
+    return lambda odd, scale: float32_product(odd, scale)
 
 
 def lanes(buffer: Any) -> Any:
@@ -131,55 +153,76 @@ def _normal(buffer: Any, place: int, words: Any, factor: Any) -> None:
         place += width
 
 
-def _make_drawer(write: Any, weights_per_word: int) -> Any:
-    """A loop over blocks, two at a time, that leaves what to do with their words to `write`."""
+@njit(forceinline=True)
+def _next(b: int, inside: int, at: int, total: int, n_blocks: int, per_block: int, gap: int) -> Any:
+    """The block behind block b, its number within its unit, its place; the last stays itself."""
+    if b + 1 == total:
+        return b, inside, at
+    if inside + 1 == n_blocks:
+        return b + 1, 0, at + gap
+    return b + 1, inside + 1, at + per_block
+
+
+def _make_drawer(
+    write: Any, weights_per_word: int, shrunk: float = 1.0, *, four: bool = False
+) -> Any:
+    """A loop over blocks that leaves what to do with their words to `write`.
+
+    It takes two blocks at a time, or four: as many as make four states. What is too many at the end
+    is the last block again. `write` is given the scale to multiply with, times `shrunk`.
+    """
 
     @njit
-    @distinct(write)
+    @distinct(write, "four" if four else "two")
     def draw(
         buffer: Any, stride: int, names: Any, block: int, n_blocks: int, count: int, scale: float,
         seed: Any,
     ) -> None:  # fmt: skip
         width = lanes(buffer)
         k0, k1 = seed & np.uint64(0xFFFFFFFF), seed >> np.uint64(32)
-        factor = splat_like(buffer, buffer.dtype.type(scale))
+        factor = splat_like(buffer, buffer.dtype.type(scale * shrunk))
         per_block = 4 * weights_per_word * width
-        total = count * n_blocks
-        unit, inside = 0, 0  # of the block at hand: its unit, and its number within that
-        for b in range(0, total, 2):
-            here = unit * stride * width + inside * per_block
-            inside += 1
-            if inside == n_blocks:
-                unit, inside = unit + 1, 0
-            there, other = unit * stride * width + inside * per_block, b + 1
-            if other == total:  # an odd one out is made twice
-                there, other = here, b
-            inside += 1
-            if inside == n_blocks:
-                unit, inside = unit + 1, 0
-            words = two_blocks(
-                buffer,
-                names,
-                np.uint64(STREAM_WEIGHTS),
-                np.uint64(block + b),
-                np.uint64(block + other),
-                k0,
-                k1,
-            )
-            write(buffer, here, words[:4], factor)
-            write(buffer, there, words[4:], factor)
+        start, stream = np.uint64(block), np.uint64(STREAM_WEIGHTS)
+        # Between the places of a unit's last block and of the next one's first.
+        gap = stride * width - (n_blocks - 1) * per_block
+        total, b0, in0, at0 = count * n_blocks, 0, 0, 0
+        for _ in range(0, total, 4 if four else 2):
+            b1, in1, at1 = _next(b0, in0, at0, total, n_blocks, per_block, gap)
+            c0, c1 = start + np.uint64(b0), start + np.uint64(b1)
+            if four:
+                b2, in2, at2 = _next(b1, in1, at1, total, n_blocks, per_block, gap)
+                b3, in3, at3 = _next(b2, in2, at2, total, n_blocks, per_block, gap)
+                blocks = (c0, c1, start + np.uint64(b2), start + np.uint64(b3))
+                words = several_blocks(buffer, names, stream, blocks, k0, k1)
+                write(buffer, at0, words[:4], factor)
+                write(buffer, at1, words[4:8], factor)
+                write(buffer, at2, words[8:12], factor)
+                write(buffer, at3, words[12:], factor)
+                b0, in0, at0 = _next(b3, in3, at3, total, n_blocks, per_block, gap)
+            else:
+                words = several_blocks(buffer, names, stream, (c0, c1), k0, k1)
+                write(buffer, at0, words[:4], factor)
+                write(buffer, at1, words[4:], factor)
+                b0, in0, at0 = _next(b1, in1, at1, total, n_blocks, per_block, gap)
 
     return draw
 
 
-_draw_uniform_32 = _make_drawer(_uniform_32, 1)
-_draw_uniform_16 = _make_drawer(_uniform_16, 2)
-_draw_uniform_8 = _make_drawer(_uniform_8, 4)
-_draw_normal = _make_drawer(_normal, 1)
+def _make_drawers(*, four: bool) -> tuple[Any, ...]:
+    """For each family, in the order of program.py."""
+    return (
+        _make_drawer(_uniform_32, 1, 2.0 ** -odd_shift(32), four=four),
+        _make_drawer(_uniform_16, 2, 2.0 ** -odd_shift(16), four=four),
+        _make_drawer(_uniform_8, 4, 2.0 ** -odd_shift(8), four=four),
+        _make_drawer(_normal, 1, four=four),
+    )
+
+
+_SIXTEEN_LANES, _EIGHT_LANES = _make_drawers(four=False), _make_drawers(four=True)
 
 
 @njit
-def _copy(buffer: Any, stride: int, start: int, columns: int, count: int, address: int) -> None:
+def _copy(buffer: Any, stride: int, start: int, columns: int, count: int, address: Any) -> None:
     width = lanes(buffer)
     for unit in range(count):
         for k in range(columns):
@@ -187,7 +230,6 @@ def _copy(buffer: Any, stride: int, start: int, columns: int, count: int, addres
             store(buffer, (unit * stride + k) * width, weight)
 
 
-@njit
 def draw_units(
     buffer: Any,
     stride: int,
@@ -208,13 +250,30 @@ def draw_units(
             vectors.
         seed: of given weights their address.
     """
-    if family == UNIFORM_32:
-        _draw_uniform_32(buffer, stride, names, block, n_blocks, count, scale, seed)
-    elif family == UNIFORM_16:
-        _draw_uniform_16(buffer, stride, names, block, n_blocks, count, scale, seed)
-    elif family == UNIFORM_8:
-        _draw_uniform_8(buffer, stride, names, block, n_blocks, count, scale, seed)
-    elif family == GIVEN:
-        _copy(buffer, stride, block, n_blocks, count, np.int64(seed))
-    else:
-        _draw_normal(buffer, stride, names, block, n_blocks, count, scale, seed)
+    raise NotImplementedError
+
+
+@overload(draw_units, strict=False)
+def _draw_units(
+    buffer: Any, stride: int, names: Any, block: int, n_blocks: int, count: int, family: int,
+    scale: float, seed: Any,
+) -> Any:  # fmt: skip
+    drawers = _SIXTEEN_LANES if buffer.dtype == types.float32 else _EIGHT_LANES
+    uniform_32, uniform_16, uniform_8, normal = drawers
+
+    def draw(
+        buffer: Any, stride: int, names: Any, block: int, n_blocks: int, count: int, family: int,
+        scale: float, seed: Any,
+    ) -> None:  # fmt: skip
+        if family == UNIFORM_32:
+            uniform_32(buffer, stride, names, block, n_blocks, count, scale, seed)
+        elif family == UNIFORM_16:
+            uniform_16(buffer, stride, names, block, n_blocks, count, scale, seed)
+        elif family == UNIFORM_8:
+            uniform_8(buffer, stride, names, block, n_blocks, count, scale, seed)
+        elif family == GIVEN:
+            _copy(buffer, stride, block, n_blocks, count, np.int64(seed))
+        else:
+            normal(buffer, stride, names, block, n_blocks, count, scale, seed)
+
+    return draw
