@@ -63,8 +63,9 @@ class Fits:
             (),
             "logit per unit of input",
             "the largest Euclidean norm, over the test set, of the gradient of (logit 1 - logit "
-            "0) by the input",
+            "0) by the input; NaN without test samples",
             least=0.0,
+            gaps=True,
         ),
     )
     frobenius: npt.NDArray[np.float64] | None = field(

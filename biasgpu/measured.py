@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
+from biasgpu.errors import NonFiniteError
 from biasgpu.fits import Fits
 from biasgpu.networks import Networks
 
 COLUMNS = ("train_logits", "lipschitz", "frobenius", "spectral")
+
+
+def prepare_measures(networks: Networks) -> None:
+    """Have the measures compiled by taking them of some network; what they say is not looked at."""
+    from biasgpu.measures.columns import measure_columns
+
+    with contextlib.suppress(NonFiniteError):
+        measure_columns(networks)
 
 
 def measured(rows: Fits, networks: Networks, *, threads: int | None = None) -> Fits:

@@ -104,7 +104,7 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "init", *RECIPE, "seed", "first_index", *KEP
 @click.pass_context
 @signals.one_stop()
 def command(ctx: click.Context, as_json: bool, quiet: bool, **given: Any) -> None:
-    """Train networks and keep those that end without training error.
+    """Train networks and keep those that reach zero training error.
 
     Each network begins as a named draw; the defaults are the published ones. Engines take the same
     steps and differ by rounding alone. Ctrl-C or SIGTERM stops it too; what was found is kept.

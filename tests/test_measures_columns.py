@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_none_of_infinitely_wide_networks() -> None:
 
 @pytest.mark.parametrize("prior", ["uniform", "uniform8", "kaiming-normal", "kaiming-uniform16"])
 @pytest.mark.parametrize("bias", ["zero", "prior"])
-def test_parameters_of_many(prior: str, bias: str) -> None:
+def test_parameters_of_many(prior: str, bias: Any) -> None:
     from biasgpu.ensemble import Ensemble
     from biasgpu.priors import make
 

@@ -16,6 +16,10 @@ Worker: TypeAlias = "Engine | Trainer"  # what does the work
 class Source(Protocol):
     """Decides the next draws of a stream, a batch at a time."""
 
+    def prepare(self) -> None:
+        """Compile what must be compiled, the engine apart."""
+        ...
+
     @property
     def done(self) -> bool:
         """Whether there are no more."""

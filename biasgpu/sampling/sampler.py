@@ -17,7 +17,7 @@ from biasgpu.engines.base import Engine
 from biasgpu.errors import NonFiniteError, UsageError
 from biasgpu.evaluate import evaluate
 from biasgpu.experiment import Experiment
-from biasgpu.measured import measured
+from biasgpu.measured import measured, prepare_measures
 from biasgpu.priors import Prior
 from biasgpu.sampling.batch import Batch
 from biasgpu.sampling.pace import Pace
@@ -61,6 +61,13 @@ class Sampler:
         task = experiment.task
         work = experiment.ensemble.products(task.n_train + task.n_test)
         self._pace = Pace(engine.granularity, batch_draws, minimum=engine.minimum, work=work)
+
+    def prepare(self) -> None:
+        """Have the measures compiled, if any are taken."""
+        experiment = self._experiment
+        if experiment.measures:
+            first = np.zeros(1, np.uint64)
+            prepare_measures(DrawnNetworks(experiment.task, experiment.ensemble, first))
 
     @property
     def next_draw(self) -> int:

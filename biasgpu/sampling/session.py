@@ -131,6 +131,7 @@ class Session(Generic[Kind]):
         # Compiling is no part of the work, nor is what came before the first draw of the speed.
         before_s = time.perf_counter()
         self._engine.prepare()
+        self._source.prepare()
         now_s = time.perf_counter()
         self._origin_s += now_s - before_s
         self._speed = Speed(now_s - self._origin_s, self.totals.next_draw)

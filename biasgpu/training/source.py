@@ -8,6 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from biasgpu.curve import count_prefixes
+from biasgpu.drawn import drawn_parameters
+from biasgpu.measured import prepare_measures
+from biasgpu.networks import GivenNetworks
 from biasgpu.sampling.batch import Batch
 from biasgpu.sampling.stopping import cut
 from biasgpu.training.experiment import Training
@@ -50,6 +53,14 @@ class TrainingSource:
         self._threads = threads
         row_bytes = 4 * training.n_parameters * len(training.recipe.kept)
         self._pace = TrainingPace(trainer.granularity, row_bytes, batch_networks)
+
+    def prepare(self) -> None:
+        """Have the law compiled for given weights, and the measures, if any are taken."""
+        training = self._training
+        flat = drawn_parameters(training.ensemble, np.zeros(1, np.uint64))
+        judge(training, flat, threads=self._threads)
+        if training.measures:
+            prepare_measures(GivenNetworks(training.task, training.ensemble.steps, flat))
 
     @property
     def done(self) -> bool:
