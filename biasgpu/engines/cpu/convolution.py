@@ -11,6 +11,7 @@ from typing import Any
 
 from numba import njit
 
+from biasgpu.engines.cpu.distinct import distinct
 from biasgpu.engines.cpu.program import (
     BLOCKS,
     CHANNELS,
@@ -99,6 +100,7 @@ def _make_convolution(fetch: Any) -> Any:
         return total_0, total_1
 
     @njit
+    @distinct(fetch)
     def convolution(
         x: Any,
         y: Any,

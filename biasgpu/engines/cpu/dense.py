@@ -9,6 +9,7 @@ from typing import Any
 
 from numba import njit
 
+from biasgpu.engines.cpu.distinct import distinct
 from biasgpu.engines.cpu.program import (
     BLOCKS,
     COLUMNS,
@@ -76,8 +77,9 @@ def _wide_sums(x: Any, a: int, b: int, n: int, w: Any, slots: Any) -> Any:
     return narrow4(sum_a), narrow4(sum_b)
 
 
-def _make_dense(sums: Any) -> Any:
+def _make_dense(sums: Any, fetch: Any) -> Any:
     @njit
+    @distinct(sums, fetch)
     def dense(
         x: Any,
         y: Any,
@@ -149,6 +151,6 @@ def _make_dense(sums: Any) -> Any:
     return dense
 
 
-dense_own = _make_dense(_make_sums(own))  # inputs are activations
-dense_shared = _make_dense(_make_sums(shared))  # inputs are the task's
-dense_shared_wide = _make_dense(_wide_sums)  # the same, in float64 while screening
+dense_own = _make_dense(_make_sums(own), own)  # inputs are activations
+dense_shared = _make_dense(_make_sums(shared), shared)  # inputs are the task's
+dense_shared_wide = _make_dense(_wide_sums, shared)  # the same, in float64 while screening

@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core.extending import overload
 
+from biasgpu.engines.cpu.distinct import distinct
 from biasgpu.engines.cpu.gaussian import normal_f64, normals_f32
 from biasgpu.engines.cpu.memory import vector_at
 from biasgpu.engines.cpu.philox import odd_integer, two_blocks
@@ -134,6 +135,7 @@ def _make_drawer(write: Any, weights_per_word: int) -> Any:
     """A loop over blocks, two at a time, that leaves what to do with their words to `write`."""
 
     @njit
+    @distinct(write)
     def draw(
         buffer: Any, stride: int, names: Any, block: int, n_blocks: int, count: int, scale: float,
         seed: Any,

@@ -12,6 +12,7 @@ from typing import Any
 
 from numba import njit
 
+from biasgpu.engines.cpu.distinct import distinct
 from biasgpu.engines.cpu.program import (
     CHANNELS,
     FAN_IN,
@@ -54,6 +55,7 @@ def _add_squares(squares: Any, at: int, passes: Any, place: int, n: int, values:
 
 def _make_dense(first: bool) -> Any:
     @njit
+    @distinct("first" if first else "inner")
     def dense(
         g: Any, out: Any, w: Any, names: Any, op: Any, n_samples: int, passes: Any, squares: Any
     ) -> None:
@@ -160,6 +162,7 @@ def _make_convolution(first: bool) -> Any:
             store(out, (place + 3) * LANES_F32, sums[3])
 
     @njit
+    @distinct("first" if first else "inner")
     def convolution(
         g: Any, wins: Any, out: Any, spread: Any, w: Any, names: Any, op: Any, n_samples: int,
         passes: Any, squares: Any,

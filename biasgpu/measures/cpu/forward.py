@@ -9,6 +9,7 @@ from typing import Any
 
 from numba import njit
 
+from biasgpu.engines.cpu.distinct import distinct
 from biasgpu.engines.cpu.program import (
     CHANNELS,
     FAN_IN,
@@ -34,6 +35,7 @@ from biasgpu.measures.cpu.select import where_above
 
 def _make_dense(fetch: Any) -> Any:
     @njit
+    @distinct(fetch)
     def dense(x: Any, y: Any, w: Any, names: Any, op: Any, n_samples: int) -> None:
         """One dense layer: inputs and outputs `[sample, unit, lane]`, from x[0] and y[0] on.
 
@@ -115,6 +117,7 @@ def _make_convolution(fetch: Any) -> Any:
         return total_0, total_1
 
     @njit
+    @distinct(fetch)
     def convolution(
         x: Any, y: Any, wins: Any, w: Any, names: Any, op: Any, quads: Any, n_samples: int
     ) -> None:
