@@ -19,8 +19,8 @@ from biasgpu.ensemble import Ensemble
 from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from biasgpu.packing import Packing
 from biasgpu.training import law
-from biasgpu.training.cpu import lanes, update
-from biasgpu.training.cpu.plan import LANES, STATES
+from biasgpu.training.cpu import lanes, update, winners
+from biasgpu.training.cpu.plan import BY_WINNERS, LANES, STATES
 from biasgpu.training.recipe import OPTIMIZERS, Optimizer, Recipe
 from biasgpu.training.trainers.cpu import CpuTrainer, unsupported
 from tests.strategies import Case, cases
@@ -182,3 +182,28 @@ def test_optimizers(optimizer: Optimizer) -> None:
     lane = np.arange(n * LANES) % LANES
     assert (np.abs(w - expected) <= slack)[lane != 3].all()
     assert (w == start)[lane == 3].all()
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("units", [1, 2, 3, 5])
+@pytest.mark.parametrize("density", [0.2, 1.0])
+def test_a_step_by_every_way_of_a_first_convolution(
+    kernel: int, units: int, density: float
+) -> None:
+    """Lists or not, winners or not, all blocks of channels; two channels, pooled with a rest."""
+    layers = [
+        Conv2d(units, "prior", kernel=kernel), ReLU(), MaxPool2d(2),
+        Conv2d(2, kernel=kernel, padding=2), Flatten(),
+    ]  # fmt: skip
+    prior = priors.make("kaiming-uniform")
+    ensemble = Ensemble(Architecture("first", layers), prior, (2, 11, 12), 2, units)
+    rng = np.random.default_rng(units)
+    x = rng.normal(size=(5, 2, 11, 12)) * (rng.random((5, 2, 11, 12)) < density) - 0.4
+    x = x.astype(np.float32)
+    y = np.arange(5) % 2
+    trainer = CpuTrainer(ensemble, x, y, Recipe(), threads=1)
+    assert trainer._lists.used == (density < 1)
+    by_winners = bool(trainer.plan.ops[0, BY_WINNERS])
+    assert by_winners == (kernel == 5 and winners.available())
+    counted = check_step(ensemble, x, y, np.arange(16, dtype=np.uint64), 0.3)
+    assert counted >= (1 if density < 1 else 8)

@@ -2,7 +2,7 @@
 
 First the gradient by the pooled outputs is spread over the positions that won, into an image with
 kernel - 1 zeros at either side; then come the gradients by weights, blocks of up to three channels
-by four taps, and by inputs, blocks of up to three channels by four inputs in a row.
+by four taps, and by inputs, blocks of two channels by four inputs in a row.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def _make_weights_block(rows: int, shared: bool) -> Any:
     def block(op: int, table: int, x: int, image: int, g: int, fresh: bool, u: int) -> None:
         fan_in, height, width = whole(op, FAN_IN), whole(op, ROWS), whole(op, COLUMNS)
         across, row_size = whole(op, SPREAD_WIDTH), whole(op, WIDTH)
-        plane = height * across
-        down = channels(image + BYTES * (u * plane + whole(op, KERNEL) - 1), plane, rows - 1)
+        plane, last = height * across, min(rows - 1, whole(op, UNITS) - 1 - u)
+        down = channels(image + BYTES * (u * plane + whole(op, KERNEL) - 1), plane, last)
         taps = table + 8 * whole(op, TAPS)
         target = g + BYTES * (whole(op, WEIGHTS) + u * fan_in)
         for tap in range(0, fan_in, 4):
@@ -111,83 +111,67 @@ def _make_weights_block(rows: int, shared: bool) -> Any:
                     sums = accumulate(sums, down, at, there, here)
             place = target + BYTES * tap
             if not fresh:
-                sums = add(sums, place, fan_in, rows - 1, 1, end)
-            store(sums, place, fan_in, rows - 1, 1, end)
+                sums = add(sums, place, fan_in, last, 1, end)
+            store(sums, place, fan_in, last, 1, end)
 
     return block
 
 
-def _make_by_weights(shared: bool) -> Any:
-    one, two, three = (_make_weights_block(rows, shared) for rows in (1, 2, 3))
-
-    @njit(inline="always")
-    def by_weights(op: int, table: int, x: int, image: int, g: int, fresh: bool) -> None:
-        """Store or add (`fresh`) a sample's gradient by the weights at `g`."""
-        units = whole(op, UNITS)
-        u = np.int64(0)  # not a literal: that would be compiled apart
-        while u < units:
-            rows = block_of(units - u)
-            if rows == 3:
-                three(op, table, x, image, g, fresh, u)
-            elif rows == 2:
-                two(op, table, x, image, g, fresh, u)
-            else:
-                one(op, table, x, image, g, fresh, u)
-            u += rows
-
-    return by_weights
+_own_2, _own_3 = _make_weights_block(2, False), _make_weights_block(3, False)
+_shared_2 = _make_weights_block(2, True)
 
 
-_by_weights_own, _by_weights_shared = _make_by_weights(False), _make_by_weights(True)
+@njit(inline="always")
+def _by_weights_own(op: int, table: int, x: int, image: int, g: int, fresh: bool) -> None:
+    """Store or add (`fresh`) a sample's gradient by the weights at `g`."""
+    units = whole(op, UNITS)
+    u = np.int64(0)  # not a literal: that would be compiled apart
+    while u < units:
+        rows = max(block_of(units - u), 2)
+        if rows == 3:
+            _own_3(op, table, x, image, g, fresh, u)
+        else:
+            _own_2(op, table, x, image, g, fresh, u)
+        u += rows
 
 
-def _make_inputs_block(rows: int) -> Any:
-    zeros, accumulate = make_zeros(4 * rows), make_accumulate(rows, 4, False)
-    channels, four, store = make_addresses(rows), make_addresses(4), make_store(rows, 4)
+@njit(inline="always")
+def _by_weights_shared(op: int, table: int, x: int, image: int, g: int, fresh: bool) -> None:
+    """The same for shared images; most go another way (winners.py), so pairs are enough."""
+    for u in range(0, whole(op, UNITS), 2):
+        _shared_2(op, table, x, image, g, fresh, u)
 
-    @njit
-    def block(op: int, w: int, image: int, down: int, channel: int) -> None:
-        units, fan_in, kernel = whole(op, UNITS), whole(op, FAN_IN), whole(op, KERNEL)
-        height, width = whole(op, HEIGHT), whole(op, WIDTH)
-        inner, across = whole(op, ROWS), whole(op, SPREAD_WIDTH)
-        square, plane = kernel * kernel, inner * across
-        weights = channels(w + BYTES * (whole(op, WEIGHTS) + channel * square), square, rows - 1)
-        beyond = whole(op, COLUMNS) - 1
+
+_zeros, _accumulate = make_zeros(8), make_accumulate(2, 4, False)
+_two, _four, _store = make_addresses(2), make_addresses(4), make_store(2, 4)
+
+
+@njit
+def _by_inputs(op: int, w: int, image: int, down: int) -> None:
+    """A sample's gradient by the inputs; kernels of 5 go another way (strips.py)."""
+    units, fan_in, kernel = whole(op, UNITS), whole(op, FAN_IN), whole(op, KERNEL)
+    height, width = whole(op, HEIGHT), whole(op, WIDTH)
+    inner, across = whole(op, ROWS), whole(op, SPREAD_WIDTH)
+    square, plane = kernel * kernel, inner * across
+    beyond = whole(op, COLUMNS) - 1
+    for channel in range(0, whole(op, CHANNELS), 2):
+        last = whole(op, CHANNELS) - 1 - channel
+        weights = _two(w + BYTES * (whole(op, WEIGHTS) + channel * square), square, last)
         for y in range(height):
             top, bottom = max(0, y - inner + 1), min(kernel, y + 1)
             for x in range(0, width, 4):
                 end = width - 1 - x
                 left, right = max(0, x - beyond), min(kernel, x + 4)
-                at = four(image + BYTES * (x + kernel - 1), 1, end)
-                sums = zeros()
+                at = _four(image + BYTES * (x + kernel - 1), 1, end)
+                sums = _zeros()
                 for u in range(units):
                     for i in range(top, bottom):
                         for j in range(left, right):
                             tap = u * fan_in + i * kernel + j
                             place = u * plane + (y - i) * across - j
-                            sums = accumulate(sums, weights, at, tap, place)
+                            sums = _accumulate(sums, weights, at, tap, place)
                 place = down + BYTES * ((channel * height + y) * width + x)
-                store(sums, place, height * width, rows - 1, 1, end)
-
-    return block
-
-
-_inputs_1, _inputs_2, _inputs_3 = (_make_inputs_block(rows) for rows in (1, 2, 3))
-
-
-@njit(inline="always")
-def _by_inputs(op: int, w: int, image: int, down: int) -> None:
-    channels = whole(op, CHANNELS)
-    channel = np.int64(0)
-    while channel < channels:
-        rows = block_of(channels - channel)
-        if rows == 3:
-            _inputs_3(op, w, image, down, channel)
-        elif rows == 2:
-            _inputs_2(op, w, image, down, channel)
-        else:
-            _inputs_1(op, w, image, down, channel)
-        channel += rows
+                _store(sums, place, height * width, last, 1, end)
 
 
 @njit(inline="always")

@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import njit
 
-from biasgpu.training.cpu import convolution, convolution_back, dense, shapes
+from biasgpu.training.cpu import convolution, convolution_back, dense, shapes, sparse
 from biasgpu.training.cpu.lanes import BYTES, whole
 from biasgpu.training.cpu.plan import CONV, DENSE, FROM, KIND, N_COLUMNS, TO
 
@@ -19,12 +19,13 @@ _by_weights_own, _by_weights_shared = dense.by_weights_own, dense.by_weights_sha
 @njit(inline="always")
 def forward(
     ops: int, n_ops: int, table: int, w: int, inputs: int, samples: int, activations: int,
-    masks: int, n: int,
+    masks: int, n: int, listed: bool, entries: int, starts: int, background: float, padded: int,
 ) -> int:  # fmt: skip
     """Activations of all operations for `n` of the task's samples; returns the logits' address.
 
     Args (in numba):
         ops, table, w, inputs, samples, activations, masks: addresses; `inputs` of the task's.
+        listed, ...: whether a first convolution goes by lists, and these; see sparse.py.
     """
     y = activations
     for k in range(n_ops):
@@ -37,7 +38,9 @@ def forward(
             else:
                 _dense_own(op, w, x, samples, y, n)
         elif kind == CONV:
-            if k == 0:
+            if k == 0 and listed:
+                sparse.forward(op, w, entries, starts, background, padded, samples, y, masks, n)
+            elif k == 0:
                 _conv_shared(op, table, w, inputs, samples, y, masks, n)
             else:
                 _conv_own(op, table, w, x, samples, y, masks, n)

@@ -48,8 +48,9 @@ def compiled_train() -> Callable[..., None]:
     def train(
         ops: Any, scales: Any, table: Any, family: int, seed: Any, inputs: Any, labels: Any,
         orders: Any, settings: Any, rate: float, marks: Any, draws: Any, kept: Any, epochs: Any,
-        gradient_norms: Any, names: Any, unit: Any, w: Any, g: Any, state: Any, activations: Any,
-        masks: Any, images: Any, here: Any, there: Any, sums: Any,
+        gradient_norms: Any, entries: Any, starts: Any, background: float, names: Any, unit: Any,
+        w: Any, g: Any, state: Any, activations: Any, masks: Any, images: Any, here: Any,
+        there: Any, sums: Any, padded: Any,
     ) -> None:  # fmt: skip
         """Fill `kept`, `epochs` and `gradient_norms` for `draws`.
 
@@ -59,6 +60,7 @@ def compiled_train() -> Callable[..., None]:
             kept: float32 `(draws, marks, parameters)`.
             epochs: int64 `(draws,)`.
             gradient_norms: float64 `(draws, epochs + 1)`, NaN.
+            entries, starts, background: see sparse.py.
             names, ...: a thread's memory, see `Space`.
         """
         _ = digest
@@ -70,7 +72,8 @@ def compiled_train() -> Callable[..., None]:
         weights, gradient, moments = address_of(w), address_of(g), address_of(state)
         values, winners, image = address_of(activations), address_of(masks), address_of(images)
         up, down = address_of(here), address_of(there)
-        descent = spread(-rate)
+        listed, listing, places_of = len(starts) > 1, address_of(entries), address_of(starts)
+        around, descent = address_of(padded), spread(-rate)
         for tile in range(0, len(draws), LANES):
             live = min(LANES, len(draws) - tile)
             initialize(ops, scales, family, seed, draws, tile, names, unit, w)
@@ -99,7 +102,20 @@ def compiled_train() -> Callable[..., None]:
                             return
                         n, samples = min(at_a_time, size - part), chosen + 8 * (begin + part)
                         logits = forward(
-                            program, n_ops, places, weights, task, samples, values, winners, n
+                            program,
+                            n_ops,
+                            places,
+                            weights,
+                            task,
+                            samples,
+                            values,
+                            winners,
+                            n,
+                            listed,
+                            listing,
+                            places_of,
+                            background,
+                            around,
                         )
                         if looks and stops:
                             right &= classified(logits, answers, samples, n, outputs)

@@ -16,6 +16,7 @@ from biasgpu.engines.cpu.workers import Workers
 from biasgpu.engines.cpu.workspace import STOP, aligned
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError
+from biasgpu.training.cpu import sparse
 from biasgpu.training.cpu import train as kernel
 from biasgpu.training.cpu.digest import kind
 from biasgpu.training.cpu.plan import LANES, Plan, chunk, lay_out, unsupported
@@ -45,9 +46,10 @@ class Space:
     here: npt.NDArray[np.float32]
     there: npt.NDArray[np.float32]
     sums: npt.NDArray[np.float64]
+    padded: npt.NDArray[np.float32]
 
     @classmethod
-    def make(cls, plan: Plan) -> Space:
+    def make(cls, plan: Plan, room: int) -> Space:
         """Buffers for a plan, zeros all."""
         samples = plan.samples
         return cls(
@@ -62,6 +64,7 @@ class Space:
             here=aligned((samples * plan.widest + REACH) * LANES, np.float32),
             there=aligned((samples * plan.widest + REACH) * LANES, np.float32),
             sums=aligned(LANES, np.float64),
+            padded=aligned(room * LANES, np.float32),
         )
 
     @property
@@ -69,7 +72,7 @@ class Space:
         """The arrays, in the order in which the compiled function takes them."""
         return (
             self.names, self.unit, self.w, self.g, self.state, self.activations, self.masks,
-            self.images, self.here, self.there, self.sums,
+            self.images, self.here, self.there, self.sums, self.padded,
         )  # fmt: skip
 
 
@@ -107,8 +110,9 @@ class CpuTrainer(Trainer):
         n_train = len(y_train)
         self.threads = threads or default_threads()
         self.plan = lay_out(ensemble, recipe, n_train)
-        inputs = self.plan.lowered.inputs(x_train, np.float32).reshape(-1)
-        self._inputs = np.pad(inputs, (0, BEHIND))
+        inputs = self.plan.lowered.inputs(x_train, np.float32)
+        self._lists = sparse.lists(self.plan.ops[0], inputs)
+        self._inputs = np.pad(inputs.reshape(-1), (0, BEHIND))
         self._labels = np.ascontiguousarray(y_train, dtype=np.int64)
         shuffled = orders(ensemble.seed, recipe.epochs, n_train)
         self._orders = np.concatenate([np.arange(n_train)[None], shuffled])
@@ -119,7 +123,7 @@ class CpuTrainer(Trainer):
         settings[kernel.STOP_EARLY], settings[kernel.NORMS] = recipe.stop_early, gradient_norms
         self._settings = settings
         self._marks = np.array(recipe.kept, dtype=np.int64)
-        self._chunk = chunk(self.plan, n_train * max(recipe.epochs, 1))
+        self._chunk = chunk(ensemble, n_train * max(recipe.epochs, 1))
         self._train = kernel.compiled_train()
         self._open()
 
@@ -127,7 +131,7 @@ class CpuTrainer(Trainer):
         """Threads, and the memory each works in. A forked child inherits no working threads."""
         self._process = os.getpid()
         self._workers: Workers[Space] = Workers(
-            self.threads, lambda: Space.make(self.plan), "biasgpu-train"
+            self.threads, lambda: Space.make(self.plan, self._lists.room), "biasgpu-train"
         )
 
     def train(self, draws: npt.NDArray[np.uint64]) -> Trajectories:
@@ -161,7 +165,8 @@ class CpuTrainer(Trainer):
         self._train(
             plan.ops, plan.scales, plan.table, plan.lowered.family, np.uint64(self.ensemble.seed),
             self._inputs, self._labels, self._orders, self._settings, self.recipe.learning_rate,
-            self._marks, draws, kept, epochs, norms, *space.buffers,
+            self._marks, draws, kept, epochs, norms, self._lists.entries, self._lists.starts,
+            self._lists.background, *space.buffers,
         )  # fmt: skip
 
     @property
@@ -181,7 +186,7 @@ class CpuTrainer(Trainer):
         n_epochs, n_kept = self.recipe.epochs, len(self._marks)
         kept = np.empty((0, n_kept, self.plan.n_parameters), np.float32)
         nothing = np.empty(0, np.uint64), kept, np.empty(0, np.int64), np.empty((0, n_epochs + 1))
-        self._run(Space.make(self.plan), *nothing)
+        self._run(Space.make(self.plan, self._lists.room), *nothing)
         note_compiled(kind())
 
     def close(self) -> None:
