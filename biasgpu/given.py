@@ -140,7 +140,6 @@ def _pair_logits(
     from biasgpu.engines.cpu.chunked import default_threads
     from biasgpu.engines.cpu.vectors import LANES_F64
     from biasgpu.engines.cpu.workers import Workers
-    from biasgpu.engines.cpu.workspace import Workspace
 
     program, order = lowered(steps)
     inputs = program.inputs(x, np.float64)

@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("biasgpu.cli.show", "Show what a results file holds, or one of its networks."),
     "verify": ("biasgpu.cli.verify", "Rebuild and recheck every fit of a results file."),
     "status": ("biasgpu.cli.status", "Show how far a run is, without touching its file."),
-    "plot": ("biasgpu.cli.plot", "Draw fit probability and test accuracy against n_train."),
+    "plot": ("biasgpu.cli.plot", "Draw runs as curves over n_train, or a study."),
     "export": ("biasgpu.cli.export", "Write networks of a results file as safetensors."),
     "data": ("biasgpu.cli.data", "List, describe and fetch data sets."),
     "doctor": ("biasgpu.cli.doctor", "Show versions and devices, and test that engines agree."),

@@ -20,8 +20,10 @@ STUDIES = {
     "default": Study(),
     "depths": Study(architectures=family("lenet", depths=["2c-3f", "1c-1f"]), n_train=8, n=(4, 8)),
     "layers": Study(
-        architectures=family("lenet", ["1/6", "1/6:1/6:1/24:1/24"])
-        + (biasgpu.Architecture("tiny", [layers.Flatten(), layers.Dense(3), layers.ReLU()]),),
+        architectures=(
+            *family("lenet", ["1/6", "1/6:1/6:1/24:1/24"]),
+            biasgpu.Architecture("tiny", [layers.Flatten(), layers.Dense(3), layers.ReLU()]),
+        ),
         data_seeds=(2**64 - 1,),
         inits=(),
         time_s=None,

@@ -110,7 +110,7 @@ def test_a_file_that_is_lost_is_made_again(copy: Path, stored: StudyFolder) -> N
 def test_what_is_no_study_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no folder"):
         biasgpu.open_study(tmp_path / "none")
-    with pytest.raises(UsageError, match="holds no study"):
+    with pytest.raises(DamagedFileError, match="holds no study"):
         biasgpu.open_study(tmp_path)
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(RefusedError, match=r"is no study, and is not empty: it holds thesis\.tex"):

@@ -27,8 +27,8 @@ def read_definition(folder: Path) -> Study:
     """The definition in a study folder.
 
     Raises:
-        UsageError: there is no such folder, or it holds no study.
-        DamagedFileError: damaged, foreign, or of a newer biasgpu.
+        UsageError: there is no such folder.
+        DamagedFileError: it holds no study, or one that is damaged or of a newer biasgpu.
     """
     path = folder / DEFINITION
     if not folder.is_dir():
@@ -39,7 +39,7 @@ def read_definition(folder: Path) -> Study:
             "make one.",
         )
     if not path.exists():
-        raise UsageError(
+        raise DamagedFileError(
             f"{folder} holds no study: it has no {DEFINITION}.",
             why="that file says what the study is about.",
             fix="check the path; biasgpu compare -o FOLDER, biasgpu.compare(..., output=...) make "

@@ -114,8 +114,8 @@ def open_study(path: str | os.PathLike[str]) -> StudyFolder:
         path: the folder.
 
     Raises:
-        UsageError: no such folder, or no study.
-        DamagedFileError: its definition is damaged.
+        UsageError: no such folder.
+        DamagedFileError: it holds no study, or its definition is damaged.
     """
     folder = Path(path)
     return StudyFolder(folder, folders.read_definition(folder))

@@ -6,7 +6,6 @@ float64 on its float32 weights, so that the same weights get the same verdict wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +16,8 @@ from biasgpu.decision import arrange, margins, predictions
 from biasgpu.errors import NonFiniteError
 from biasgpu.evaluate import accuracies, groups
 from biasgpu.fits import Fits
-from biasgpu.layout import Step
 from biasgpu.measured import measured
 from biasgpu.networks import GivenNetworks
-from biasgpu.packing import Packing
 from biasgpu.training.experiment import Training
 from biasgpu.training.trainers.base import Trajectories
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from biasgpu import given
 from biasgpu.drawn import drawn_parameters
 from biasgpu.recheck import CHUNK_VALUES, Recheck, add_problem, check_totals, differences
-from biasgpu import given
 
 if TYPE_CHECKING:
     from biasgpu.training.trained import Trained
