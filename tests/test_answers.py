@@ -9,12 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from biasgpu import answers, exact, priors
+from biasgpu import given as given_networks
 from biasgpu.architectures import lenet, mlp
 from biasgpu.decision import arrange, predictions
 from biasgpu.engines.cpu import answers as cpu_answers
 from biasgpu.engines.cpu.answers import OPEN, TIED
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import NonFiniteError
+from biasgpu.packing import Packing
 from tests.strategies import Case, cases, strokes
 
 
@@ -109,3 +111,42 @@ def test_a_logit_that_overflows_is_an_error() -> None:
     answers.classify(ensemble, np.zeros(1, np.uint64), zeros, x)
     with pytest.raises(NonFiniteError):
         answers.classify(deep, np.zeros(1, np.uint64), zeros, x)
+
+
+@settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(case=cases(), threads=st.sampled_from([1, 2]), block_bytes=st.sampled_from([1, 1 << 21]))
+def test_given_networks_are_classified_as_by_their_logits(
+    case: Case, threads: int, block_bytes: int
+) -> None:
+    ensemble, packing = case.ensemble, Packing(case.ensemble.steps)
+    flat = np.stack(
+        [
+            packing.pack(ensemble.parameters(draw))
+            for draw in range(case.first_draw, case.first_draw + case.n_draws)
+        ]
+    ).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu_answers, "BLOCK_BYTES", block_bytes)
+        found, finite = given_networks.classify(ensemble.steps, flat, case.x_train, threads=threads)
+    logits = given_networks.logits(ensemble.steps, flat, case.x_train)
+    np.testing.assert_array_equal(finite, np.isfinite(logits).all(axis=(1, 2)))
+    np.testing.assert_array_equal(found[finite], predictions(arrange(logits, 0))[finite])
+
+
+def test_given_networks_that_overflow_are_named() -> None:
+    ensemble = Ensemble(lenet("1/6"), priors.make("uniform"), (1, 28, 28), 2, 0)
+    packing = Packing(ensemble.steps)
+    flat = np.stack([packing.pack(ensemble.parameters(draw)) for draw in range(20)])
+    flat = flat.astype(np.float32)
+    flat[7] *= np.float32(3e38)
+    flat[11, -1] = np.nan
+    _, finite = given_networks.classify(ensemble.steps, flat, strokes(9))
+    assert np.flatnonzero(~finite).tolist() == [11]
+    flat[13, -1] = np.inf
+    _, finite = given_networks.classify(ensemble.steps, flat, strokes(9))
+    assert np.flatnonzero(~finite).tolist() == [11, 13]
