@@ -90,7 +90,7 @@ TEXTS: dict[str, tuple[str, str, str, Callable[[str], Any]]] = {
     "n": (
         "n",
         "LIST",
-        "The N to train at.  [default: every balanced N up to --n-train]",
+        "The N to train at; the largest alone keeps no others.  [default: all up to --n-train]",
         _numbers("n"),
     ),
     "optimizer": ("optimizer", "NAME", "sgd, gd, momentum or adam.  [default: sgd]", str),

@@ -151,7 +151,7 @@ def test_too_few_networks_are_reported(tmp_path: Path) -> None:
         tmp_path / "study", data_seeds=[1], widths=[4], candidates=2, networks=2, n=[4],
         learning_rate=1e-9,
     )  # fmt: skip
-    drawn, trained = found.cells()[1], found.cells()[2]
+    drawn, trained = found.cells()
     assert drawn.problem == "only 1 of 4 found in 2 candidates: all that were to be tried"
     assert trained.problem == "none of 3 found in 2 trained: all that were to be trained"
     assert found.problems() == {}  # nothing failed
@@ -159,8 +159,8 @@ def test_too_few_networks_are_reported(tmp_path: Path) -> None:
         tmp_path / "study", data_seeds=[1], widths=[4], candidates=20_000, networks=3, n=[4],
         learning_rate=1e-9,
     ).cells()  # fmt: skip
-    assert (more[1].problem, more[1].n_networks) == ("", 4)  # larger budgets go on
-    assert more[2].problem == "none of 3 found in 3 trained: all that were to be trained"
+    assert (more[0].problem, more[0].n_networks) == ("", 4)  # larger budgets go on
+    assert more[1].problem == "none of 3 found in 3 trained: all that were to be trained"
 
 
 def test_another_study_is_refused_and_this_one_extended(whole: StudyFolder, tmp_path: Path) -> None:
@@ -230,3 +230,16 @@ def test_no_study_is_begun_on_data_that_are_not_there(tmp_path: Path) -> None:
             **family,
         )  # fmt: skip
     assert not (tmp_path / "study").exists()
+
+
+def test_networks_at_the_largest_n_alone(tmp_path: Path) -> None:
+    folder = make(tmp_path / "one", n=(4,))
+    drawn = [cell for cell in folder.cells() if cell.way == "guess-and-check"]
+    assert {cell.n_train for cell in drawn} == {4}
+    assert {cell.n_networks for cell in drawn} == {4}
+    stored = biasgpu.open(folder.path / drawn[0].about["file"])
+    assert stored.experiment.curve_fits == 0
+    wider = biasgpu.compare(output=folder.path, extend=True, n=(2,), engine="reference")
+    small = [c for c in wider.cells() if c.way == "guess-and-check" and c.n_train == 2]
+    assert all("at N = 4 alone" in cell.problem for cell in small)
+    assert small and not any(cell.n_networks for cell in small)

@@ -37,7 +37,9 @@ def read_cells(study: Study, job: Job, folder: Path, problem: str = "") -> list[
         check(found, job, study)
         if job.way == "sgd":
             return [_trained_cell(study, job, found, problem)]
-        return [_drawn_cell(study, job, found, n, problem) for n in found.experiment.points]
+        named = {*study.n, job.n_train}
+        points = [n for n in found.experiment.points if found.experiment.curve_fits or n in named]
+        return [_drawn_cell(study, job, found, n, problem) for n in points]
     except BiasgpuError as error:
         return _without(study, job, problem or error.what)
 
@@ -45,6 +47,8 @@ def read_cells(study: Study, job: Job, folder: Path, problem: str = "") -> list[
 def _drawn_cell(study: Study, job: Job, run: Any, n_train: int, problem: str) -> Cell:
     fits, estimate = run.fits_at(n_train), run.estimate(n_train)
     missing = _missing(run, estimate, study.fits, f"{estimate.n_candidates:,} candidates")
+    if n_train < run.task.n_train and not run.experiment.curve_fits:
+        missing = f"its file keeps networks at N = {run.task.n_train} alone"
     return _cell(study, job, run, n_train, fits, estimate, problem or missing)
 
 

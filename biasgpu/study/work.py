@@ -81,7 +81,8 @@ class Worker:
             job.architecture,
             job.prior,
             seed=job.seed,
-            curve_fits=self.study.fits,
+            # Where only the largest N was named, nobody asked for networks at smaller ones.
+            curve_fits=0 if self.study.n == (job.n_train,) else self.study.fits,
             # Networks of infinite width have no parameters to measure.
             measures=self.study.measures and not job.architecture.infinite,
             output=path,
