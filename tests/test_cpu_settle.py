@@ -86,7 +86,7 @@ def test_doubts_at_any_sample(name: str, ahead: int) -> None:
         states = np.array([states_before(row, case.labels, k) for row, k in rows], np.uint64)
         prefixes = engine.screen(case.first_draw, N)
         prefixes[:] = BORDERLINE
-        engine._doubts = [Doubts(np.arange(N), samples, states)]
+        engine._latest = case.first_draw, [Doubts(np.arange(N), samples, states)]
         engine.settle(case.first_draw, prefixes, threads=1)
         assert prefixes.tolist() == expected.tolist()
     engine.close()

@@ -163,7 +163,7 @@ def _make_drawer(
 ) -> Any:
     """A loop over blocks that leaves what to do with their words to `write`.
 
-    It takes two blocks at a time, or four: as many as make four states. What is too many at the end
+    It takes two blocks at a time, or four, of eight lanes: that makes four states. What is too many at the end
     is the last block again. `write` is given the scale to multiply with, times `shrunk`.
     """
 
@@ -208,7 +208,7 @@ def _make_drawers(*, four: bool) -> tuple[Any, ...]:
         _make_drawer(_uniform_32, 1, 2.0 ** -odd_shift(32), four=four),
         _make_drawer(_uniform_16, 2, 2.0 ** -odd_shift(16), four=four),
         _make_drawer(_uniform_8, 4, 2.0 ** -odd_shift(8), four=four),
-        _make_drawer(_normal, 1, four=four),
+        _make_drawer(_normal, 1),  # much code, and the words are the least of it
     )
 
 
