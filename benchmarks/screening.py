@@ -4,7 +4,9 @@ Both are given the same training set. The published way is tuned over batch size
 (`baseline.py`); then the two take turns. The engine's time includes deciding by the law what is
 borderline. The floor of a work is what its candidates need at least: a random word for each weight,
 and a product for each connection and sample up to a draw's first error; at the ceilings measured in
-the same run (`ceilings.py`), one after the other, since both keep the same vector units busy.
+the same run (`ceilings.py`), one after the other, since both keep the same vector units busy. (A
+first dense layer multiplies inputs that all samples of a stage share only once. That is less than
+the floor counts, by 3 % of it for paper-mlp-2/6.)
 
     python -m benchmarks screening
 """

@@ -111,7 +111,7 @@ class CpuEngine(ChunkedEngine[Workspace]):
         self.stages = np.asarray(plan, dtype=np.int64)
         self._inputs = Inputs.make(self.program, x_train, self.stages, largest_weight(ensemble))
         self._screen = compiled_screen()
-        self._doubts: list[Doubts] = []
+        self._latest: tuple[int, list[Doubts]] = (0, [])  # first draw, and what was in doubt
         self._open()
 
     def _space(self) -> Workspace:
@@ -147,16 +147,16 @@ class CpuEngine(ChunkedEngine[Workspace]):
 
     def screen(self, first_draw: int, n_draws: int) -> Prefixes:
         """See `Engine.screen`."""
-        self._doubts.clear()
-        self._first = first_draw
+        self._latest = first_draw, []
         return super().screen(first_draw, n_draws)
 
     def _screen_chunk(self, space: Workspace, first_draw: int, prefixes: Prefixes) -> None:
+        first, noted = self._latest  # at once: after an interruption another range may follow
         n = len(prefixes)
         positions, states = np.empty(n, np.int64), np.empty(n, np.uint64)
         doubts = self._stages_from(0, space, first_draw, prefixes, positions, states)
         if len(doubts):
-            self._doubts.append(Doubts.unpack(doubts, first_draw - self._first))
+            noted.append(Doubts.unpack(doubts, first_draw - first))
 
     def _stages_from(
         self,
@@ -183,7 +183,9 @@ class CpuEngine(ChunkedEngine[Workspace]):
 
     def settle(self, first_draw: int, prefixes: Prefixes, *, threads: int | None = None) -> None:
         """See `Engine.settle`."""
-        if not self._doubts or first_draw != self._first:
+        first, noted = self._latest
+        self._latest = first_draw, []
+        if not noted or first_draw != first:
             return
 
         def go_on(
@@ -204,9 +206,7 @@ class CpuEngine(ChunkedEngine[Workspace]):
             self._workers.run(one, range(0, len(positions), share))
             return Doubts.join(found)
 
-        doubts = Doubts.join(self._doubts)
-        self._doubts.clear()
         settle(
-            self.ensemble, self.x_train, self.y_train, self.stages, self._ahead,
-            first_draw, doubts, prefixes, go_on, threads,
+            self.ensemble, self.x_train, self.y_train, self.stages, self._ahead, first_draw,
+            Doubts.join(noted), prefixes, go_on, threads,
         )  # fmt: skip

@@ -28,8 +28,8 @@ DENSE, CONV, POOL, RELU, PAD = range(5)
 (
     KIND, INPUTS, OUTPUTS, UNITS, FAN_IN, COLUMNS, FIRST_BLOCK, BLOCKS, RELU_AFTER, POOL_SIZE,
     CHANNELS, HEIGHT, WIDTH, KERNEL, QUADS, QUADS_START, PADDING, GROUPS, GROUP_SIZE, SILENCES,
-    WIDE, PAIR, N_COLUMNS,
-) = range(23)  # fmt: skip
+    WIDE, PAIR, BY_CHANNEL, N_COLUMNS,
+) = range(24)  # fmt: skip
 # Columns of its row of floats: weight scale, and the constants of the rounding bound (margins.py).
 SCALE, GAIN, INJECT, TINY, N_FLOATS = range(5)
 # Families of priors; GIVEN weights are not drawn but lie in memory (weights.py).
@@ -214,6 +214,11 @@ class _Builder:
             # A wide first layer screens in float64: what it rounds there is within one float32
             # unit, and its sum is rounded to float32, then once more by the bias.
             row[WIDE], depth = 1, 3
+        elif row[KIND] == CONV:
+            # A channel at a time where that is no more than a third deeper than the law's rows.
+            by_channel = int(row[KERNEL] ** 2 + row[CHANNELS] - 1) + (step.columns > step.fan_in)
+            row[BY_CHANNEL] = row[CHANNELS] > 1 and 3 * by_channel <= 4 * depth
+            depth = by_channel if row[BY_CHANNEL] else depth
         elif row[KIND] == DENSE and not self.ops:
             # Screening and law add up in different orders, each with as many roundings at most.
             depth = _first_depth(step.fan_in, bias=step.columns > step.fan_in)

@@ -168,8 +168,8 @@ def _make_drawer(
 ) -> Any:
     """A loop over blocks that leaves what to do with their words to `write`.
 
-    It takes two blocks at a time, or four: as many as make four states. What is too many at the end
-    is the last block again. `write` is given the scale to multiply with, times `shrunk`.
+    It takes two blocks at a time, or four: of eight lanes, that makes four states. What is too many
+    at the end is the last block again. `write` is given the scale to multiply with, times `shrunk`.
     """
 
     @njit
@@ -209,12 +209,12 @@ def _make_drawer(
 
 
 def _make_drawers(*, four: bool) -> tuple[Any, ...]:
-    """For each family, in the order of program.py."""
+    """For each family, in the order of program.py; four blocks only where words are what costs."""
     return (
         _make_drawer(_uniform_32, 1, 2.0 ** -odd_shift(32), four=four),
-        _make_drawer(_uniform_16, 2, 2.0 ** -odd_shift(16), four=four),
-        _make_drawer(_uniform_8, 4, 2.0 ** -odd_shift(8), four=four),
-        _make_drawer(_normal, 1, four=four),
+        _make_drawer(_uniform_16, 2, 2.0 ** -odd_shift(16)),
+        _make_drawer(_uniform_8, 4, 2.0 ** -odd_shift(8)),
+        _make_drawer(_normal, 1),
     )
 
 
