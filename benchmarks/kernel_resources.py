@@ -127,7 +127,12 @@ def compiled(name: str, target: str) -> dict[str, Any]:
     source = ASTSource(kernel, signature, constexprs=constants)
     options = {"num_warps": warps, "enable_fp_fusion": True}
     done = triton.compile(source, target=TARGETS[target], options=options)
-    found = {"kernel": name, "target": target, "shared_bytes": done.metadata.shared}
+    return {"kernel": name, "target": target, **resources(done, target)}
+
+
+def resources(done: Any, target: str) -> dict[str, Any]:
+    """What a target's tools say of a compiled kernel: registers, bytes, instructions."""
+    found = {"shared_bytes": done.metadata.shared}
     if target.startswith("sm"):
         return {**found, **_nvidia(done.asm["cubin"])}
     assembly = done.asm["amdgcn"]

@@ -55,7 +55,7 @@ def _decide_kernel(
     Bytes: 8 SAMPLES N_OUTPUTS + 32 a draw. Operations: about 30 SAMPLES + 10 SAMPLES N_OUTPUTS.
     Random words: none.
     """
-    n_classes: tl.constexpr = 2 if N_OUTPUTS == 1 else N_OUTPUTS
+    n_classes: tl.constexpr = 2 if N_OUTPUTS == 1 else N_OUTPUTS  # pyright: ignore
     program = tl.program_id(0).to(tl.int64)
     slot = program * BLOCK + tl.arange(0, BLOCK)
     mask = slot < n

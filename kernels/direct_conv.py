@@ -68,8 +68,10 @@ def _draw_kernel(
 
 
 @triton.jit(
-    do_not_specialize=["n_channels", "n_units", "height", "width", "rows_out", "columns_out"]
-)
+    do_not_specialize=[
+        "n_channels", "n_units", "height", "width", "rows_out", "columns_out", "n_rows",
+    ]
+)  # fmt: skip
 def _convolution_kernel(
     lanes_ptr,
     weight_ptr,
@@ -85,6 +87,7 @@ def _convolution_kernel(
     width,
     rows_out,
     columns_out,
+    n_rows,
     SHARED: tl.constexpr,
     BIASED: tl.constexpr,
     RECTIFIED: tl.constexpr,
@@ -107,15 +110,16 @@ def _convolution_kernel(
         output_ptr, next_slack_ptr: `(programs, SAMPLES, n_units, rows_out, columns_out, BLOCK)`.
         next_group_ptr: `(programs, SAMPLES, n_units, BLOCK)`.
         rows_out, columns_out: with POOLED, of windows of 2 by 2 positions.
+        n_rows: KERNEL, as a number the compiler does not know: it keeps the loop over rows.
 
     Grid: `(programs, cdiv(n_units, UNITS))`.
     Bytes: a weight is read at each window, an input (KERNEL + 1) times; of the cache mostly.
     Operations: SAMPLES KERNEL**2 n_channels a position and unit. Random words: none.
     """
-    kind: tl.constexpr = tl.float64 if WIDE else tl.float32
+    kind = tl.float64 if WIDE else tl.float32
     taps: tl.constexpr = KERNEL * KERNEL
-    stride: tl.constexpr = 1 if SHARED else BLOCK
-    step: tl.constexpr = 2 if POOLED else 1
+    stride: tl.constexpr = 1 if SHARED else BLOCK  # pyright: ignore
+    step: tl.constexpr = 2 if POOLED else 1  # pyright: ignore
     program = tl.program_id(0).to(tl.int64)
     lane = tl.load(lanes_ptr + tl.arange(0, BLOCK))[None, None, :]
     tiny, bias_slack, gain, inject, floor = load_constants(constants_ptr, WIDE)
@@ -154,7 +158,6 @@ def _convolution_kernel(
         live += bias_slack
     bound = unit_bound(error, live, tiny, WIDE)
     top = tl.full([SAMPLES, UNITS, BLOCK], float("-inf"), kind)
-    largest = tl.zeros([SAMPLES, UNITS, BLOCK], kind)
     n_windows = rows_out * columns_out
     to = program * SAMPLES * n_units * n_windows * BLOCK + lane
     to += (sample * n_units + unit) * n_windows * BLOCK
@@ -163,7 +166,7 @@ def _convolution_kernel(
         y0 = tl.zeros([SAMPLES, UNITS, BLOCK], kind)
         y1, y2, y3 = y0, y0, y0
         for channel in range(n_channels):
-            for row in range(KERNEL):
+            for row in range(n_rows):
                 here = input_ptr + (channel * plane + origin + row * width) * stride + x_at
                 w_here = w_at + (channel * taps + row * KERNEL) * BLOCK
                 below = here + width * stride
@@ -186,13 +189,11 @@ def _convolution_kernel(
         if POOLED:
             y = tl.maximum(tl.maximum(y0, y1), tl.maximum(y2, y3))
         y += bias
-        top = tl.maximum(top, y)
-        largest = tl.maximum(largest, tl.abs(y))
+        # What bounds the channel: its largest activation, or without a ReLU the largest magnitude.
+        top = tl.maximum(top, y if RECTIFIED else tl.abs(y))
         h, slack = settle(y, bound, gain, inject, floor, RECTIFIED)
         tl.store(output_ptr + to + window * BLOCK, h, mask=inside)
         tl.store(next_slack_ptr + to + window * BLOCK, slack, mask=inside)
-    if not RECTIFIED:
-        top = largest  # the bound is the channel's, whatever the sign
     _, slack = settle(top, bound, gain, inject, floor, RECTIFIED)
     to_group = program * SAMPLES * n_units * BLOCK + (sample * n_units + unit) * BLOCK + lane
     tl.store(next_group_ptr + to_group, slack, mask=inside)

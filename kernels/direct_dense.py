@@ -21,7 +21,7 @@ OVERFLOW_WIDE = tl.constexpr(1e280)
 @triton.jit
 def load_constants(constants_ptr, WIDE: tl.constexpr):
     """tiny, bias slack, next gain, next inject, floor: scalars of the type computed in."""
-    kind: tl.constexpr = tl.float64 if WIDE else tl.float32
+    kind = tl.float64 if WIDE else tl.float32
     tiny = tl.load(constants_ptr + 1).to(kind)
     bias_slack = tl.load(constants_ptr + 2).to(kind)
     gain = tl.load(constants_ptr + 3).to(kind)
@@ -56,10 +56,30 @@ def settle(y, bound, gain, inject, floor, RECTIFIED: tl.constexpr):
     return h, tl.where((bound == 0.0) & (h == 0.0), 0.0, slack)
 
 
+@triton.jit
+def _add(
+    part, error, live, w, input_ptr, slack_ptr, at, k, n_inputs, stride, bias_slack,
+    BIASED: tl.constexpr,
+):  # fmt: skip
+    """Add input k times its weight to the sums; behind the inputs stands the bias's, then nothing.
+
+    Returns:
+        part, error, live.
+    """
+    inside = at * 0 + k < n_inputs
+    h = tl.load(input_ptr + k * stride + at, mask=inside, other=0.0)
+    slack = tl.load(slack_ptr + k * stride + at, mask=inside, other=0.0)
+    if BIASED:
+        h = tl.where(k == n_inputs, 1.0, h)
+        slack = tl.where(k == n_inputs, bias_slack, slack)
+    return part + w * h, error + tl.abs(w) * slack, live + slack
+
+
 # One compiled kernel for all values: none of them is worth another.
 @triton.jit(
     do_not_specialize=[
         "n", "first_block", "blocks_per_unit", "n_inputs", "n_units", "n_chunks", "chunk_blocks",
+        "n_words",
     ]
 )  # fmt: skip
 def _dense_kernel(
@@ -78,6 +98,7 @@ def _dense_kernel(
     n_units,
     n_chunks,
     chunk_blocks,
+    n_words,
     SHARED: tl.constexpr,
     BIASED: tl.constexpr,
     RECTIFIED: tl.constexpr,
@@ -85,6 +106,7 @@ def _dense_kernel(
     NORMAL: tl.constexpr,
     WIDE: tl.constexpr,
     SAMPLES: tl.constexpr,
+    TURNED: tl.constexpr,
     UNITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -102,15 +124,18 @@ def _dense_kernel(
             of a bias), gain and inject of the next, and the least |h| they are given.
         first_block, blocks_per_unit: where unit 0 starts, and the Philox blocks of a unit.
         n_chunks, chunk_blocks: sums are added up chunk by chunk, which keeps roundings few.
+        n_words: of a block, 4. With TURNED it is one number the compiler does not know, so that it
+            goes through a block word by word, and registers suffice.
 
     Grid: `(cdiv(n, BLOCK), cdiv(n_units, UNITS))`.
     Bytes: 8 SAMPLES (n_inputs + n_units) a draw and UNITS units, of the cache mostly.
     Operations: about 85 a Philox block, 3 (normal: 50) a weight and 2 SAMPLES a weight.
     Random words: one a weight (half or a quarter with 16 or 8 BITS), rounded up to whole blocks.
     """
-    kind: tl.constexpr = tl.float64 if WIDE else tl.float32
-    per_block: tl.constexpr = 128 // BITS
-    stride: tl.constexpr = 1 if SHARED else BLOCK
+    kind = tl.float64 if WIDE else tl.float32
+    per_word: tl.constexpr = 32 // BITS
+    per_block: tl.constexpr = 4 * per_word
+    stride: tl.constexpr = 1 if SHARED else BLOCK  # pyright: ignore
     program = tl.program_id(0).to(tl.int64)
     slot = program * BLOCK + tl.arange(0, BLOCK)
     place = tl.load(places_ptr + slot, mask=slot < n, other=0)
@@ -142,18 +167,23 @@ def _dense_kernel(
         for b in range(start, tl.minimum(start + chunk_blocks, blocks_per_unit)):
             w0, w1, w2, w3 = philox(block, stream, draw_low, draw_high, key_low, key_high)
             block += 1
-            for j in tl.static_range(per_block):  # pyright: ignore
-                k = b * per_block + j
-                w = weight(w0, w1, w2, w3, factor, j, BITS, NORMAL, WIDE)
-                inside = at * 0 + k < n_inputs
-                h = tl.load(input_ptr + k * stride + at, mask=inside, other=0.0)
-                slack = tl.load(slack_ptr + k * stride + at, mask=inside, other=0.0)
-                if BIASED:  # an input of 1, behind the others
-                    h = tl.where(k == n_inputs, 1.0, h)
-                    slack = tl.where(k == n_inputs, bias_slack, slack)
-                part += w * h
-                error += tl.abs(w) * slack
-                live += slack
+            if TURNED:
+                for turn in range(n_words):
+                    for j in tl.static_range(per_word):  # pyright: ignore
+                        w = weight(w0, w1, w2, w3, factor, j, BITS, NORMAL, WIDE)
+                        k = b * per_block + turn * per_word + j
+                        part, error, live = _add(
+                            part, error, live, w, input_ptr, slack_ptr, at, k, n_inputs, stride,
+                            bias_slack, BIASED,
+                        )  # fmt: skip
+                    w0, w1, w2, w3 = w1, w2, w3, w0
+            else:
+                for j in tl.static_range(per_block):  # pyright: ignore
+                    w = weight(w0, w1, w2, w3, factor, j, BITS, NORMAL, WIDE)
+                    part, error, live = _add(
+                        part, error, live, w, input_ptr, slack_ptr, at, b * per_block + j, n_inputs,
+                        stride, bias_slack, BIASED,
+                    )  # fmt: skip
         y += part
     bound = unit_bound(error, live, tiny, WIDE)
     h, slack = settle(y, bound, gain, inject, floor, RECTIFIED)

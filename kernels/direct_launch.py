@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,9 +114,11 @@ def dense(
         names.name, names.places, names.lanes, inputs.values, inputs.slack, outputs.values,
         outputs.slack, constants, names.places.numel(), drawn.first_block, drawn.blocks_per_unit,
         n_inputs, drawn.n_units, -(-drawn.blocks_per_unit // chunk), chunk,
+        4,
         SHARED=inputs.shared, BIASED=biased, RECTIFIED=rectified, BITS=drawn.bits,
-        NORMAL=drawn.normal, WIDE=wide, SAMPLES=samples, UNITS=units, BLOCK=plan.BLOCK,
-        num_warps=WARPS, **OPTIONS,
+        NORMAL=drawn.normal, WIDE=wide, SAMPLES=samples,
+        TURNED=plan.turned(drawn.bits, drawn.normal, wide), UNITS=units, BLOCK=plan.BLOCK,
+        **_options(samples, wide),
     )  # fmt: skip
 
 
@@ -158,9 +161,10 @@ def convolution(
     units = plan.tile_units(n_units, samples * (4 if pooled else 1), wide)
     _run(_conv._convolution_kernel, names.name, (names.programs, -(-n_units // units)))(
         names.lanes, weights, inputs.values, inputs.group, outputs.values, outputs.slack,
-        outputs.group, constants, channels, n_units, height, width, rows, columns,
+        outputs.group, constants, channels, n_units, height, width, rows, columns, kernel,
         SHARED=inputs.shared, BIASED=biased, RECTIFIED=rectified, POOLED=pooled, KERNEL=kernel,
-        WIDE=wide, SAMPLES=samples, UNITS=units, BLOCK=plan.BLOCK, num_warps=WARPS, **OPTIONS,
+        WIDE=wide, SAMPLES=samples, UNITS=units, BLOCK=plan.BLOCK,
+        **_options(samples, wide),
     )  # fmt: skip
 
 
@@ -206,6 +210,13 @@ def decide(
         N_OUTPUTS=n_outputs, LAST=last, WIDE=wide, SAMPLES=stage.padded, BLOCK=plan.BLOCK,
         num_warps=WARPS, **OPTIONS,
     )  # fmt: skip
+
+
+def _options(samples: int, wide: bool) -> dict[str, Any]:
+    most = plan.max_registers(samples, wide)
+    # Other makers' compilers know no such option.
+    registers = {} if most is None or torch.version.hip else {"maxnreg": most}
+    return {"num_warps": WARPS, **OPTIONS, **registers}
 
 
 def _wide(inputs: Activations, outputs: Activations, constants: Tensor) -> bool:

@@ -9,6 +9,7 @@ MAX_SAMPLES = 8  # of a stage: more would not leave registers for their sums
 FIRST_SAMPLES = 2  # most draws fail within two
 MAX_UNITS = 8  # of a program
 MAX_SUMS = 16  # sums that a thread keeps in registers, each with its bound; half in float64
+MAX_REGISTERS = 255
 MAX_OFFSET = 2**31 - 1  # 32 bits number the values of a program's activations
 
 # Instructions of one thread, from the compiled code for sm_90 (benchmarks/kernel_resources.py).
@@ -60,6 +61,20 @@ def tile_units(n_units: int, samples: int, wide: bool, normal: bool = False) -> 
         return -(-n_units // size) * (size + 0.5)  # half a unit's work for loading inputs
 
     return min(sizes, key=cost)
+
+
+def turned(bits: int, normal: bool, wide: bool) -> bool:
+    """Whether a dense layer goes through a Philox block word by word, not all words at once."""
+    return bits < 32 or (normal and wide)
+
+
+def max_registers(samples: int, wide: bool) -> int | None:
+    """What the compiler may take, where left to itself it would rather spill a few.
+
+    The first stage in float32 is left to it: most of the time goes there, and more warps at a time
+    hide what they wait for.
+    """
+    return MAX_REGISTERS if wide or samples > FIRST_SAMPLES else None
 
 
 def chunk_blocks(n_blocks: int, per_block: int) -> int:

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from biasgpu.engines.base import Engine, Prefixes
 from biasgpu.engines.triton_device import budget_bytes, find_device, out_of_memory
+from biasgpu.engines.triton_forward import Forward
 from biasgpu.engines.triton_program import Program, unsupported
 from biasgpu.engines.triton_space import DrawList, Space
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.kernels import direct_launch as launch
 from biasgpu.kernels import direct_plan as plan
-from biasgpu.kernels.direct_launch import Activations, Names
+from biasgpu.kernels.direct_launch import Names
 
 MAX_CALL = 1 << 23  # draws whose prefixes lie on the device at a time
 FREE = -1  # a state in which no class has a unit
@@ -82,6 +83,7 @@ class TritonDirectEngine(Engine):
         self.device = str(self._device)
         self.tally = Tally()
         self._program = Program(ensemble, x_train)
+        self._forward = Forward(self._program, self._device)
         self._stages = plan.stages(len(y_train))
         self._memory = memory_bytes
         self._batch = MAX_CALL
@@ -92,7 +94,6 @@ class TritonDirectEngine(Engine):
         self._state = FREE if ensemble.n_arrangements > 1 else fixed
         self._labels = self._to_device(y_train)
         self._lanes = torch.arange(plan.BLOCK, dtype=torch.int32, device=self._device)
-        self._kept: dict[tuple[int, bool, int], Tensor | Activations] = {}
 
     @property
     def granularity(self) -> int:
@@ -176,45 +177,6 @@ class TritonDirectEngine(Engine):
                 batch, self._labels, logits, prefix, going.parts, unsure.parts, stage,
                 n_outputs=self.ensemble.n_outputs, last=stage.end == len(self.y_train),
             )  # fmt: skip
-
-    def _forward(self, batch: Names, stage: plan.Stage, wide: bool, space: Space) -> Activations:
-        """The logits of a batch on a stage's samples, with their bounds in place of slack."""
-        here, samples = self._first_inputs(stage, wide), stage.padded
-        for number, op in enumerate(self._program.ops):
-            drawn, constants = self._program.weights(number), self._constants(number, wide)
-            there = space.other(here)
-            kinds = {"biased": op.biased, "rectified": op.rectified, "samples": samples}
-            if op.kernel:
-                launch.draw(batch, drawn, constants, space.weights, columns=op.step.columns)
-                launch.convolution(
-                    batch, constants, space.weights, here, there, in_shape=op.image,
-                    n_units=op.units, kernel=op.kernel, pooled=op.pooled, **kinds,
-                )  # fmt: skip
-            else:
-                launch.dense(batch, drawn, constants, here, there, n_inputs=op.step.fan_in, **kinds)
-            here = there
-            for size, shape in op.pools:
-                there = space.beside(here)
-                launch.pool(batch, here, there, in_shape=shape, size=size, samples=samples)
-                here = there
-        return here
-
-    def _first_inputs(self, stage: plan.Stage, wide: bool) -> Activations:
-        key = (stage.first, wide, -1)
-        if key not in self._kept:
-            parts = (self._to_device(part) for part in self._program.shared(stage, wide))
-            self._kept[key] = Activations(*parts, shared=True)
-        found = self._kept[key]
-        assert isinstance(found, Activations)
-        return found
-
-    def _constants(self, number: int, wide: bool) -> Tensor:
-        key = (0, wide, number)
-        if key not in self._kept:
-            self._kept[key] = self._to_device(self._program.constants(number, wide))
-        found = self._kept[key]
-        assert isinstance(found, Tensor)
-        return found
 
     def _space(self, samples: int, n_draws: int, wide: bool) -> Space:
         """Memory for as many draws as there is room for; batches are halved where there is not."""

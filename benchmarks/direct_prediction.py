@@ -1,0 +1,102 @@
+"""How fast method "direct" should be on a GPU, from the instructions of its compiled kernels.
+
+    python -m benchmarks.direct_prediction
+
+A prediction, not a measurement: cycles of the pipe that binds, as if it never waited.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from typing import Any
+
+os.environ.pop("TRITON_INTERPRET", None)  # before kernels are imported
+
+from benchmarks import sass
+from benchmarks.direct_kernels import Launch, binary, ensemble, launches
+from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
+
+QUARTERS_PER_S = 132 * 4 * 1.755e9  # cycles a second of all quarters of an H200's multiprocessors
+WARP = 32
+# Shares of draws that reach samples 0, 2, 6 and 14 (MNIST 7 and 0, data seed 200, uniform prior,
+# 40,000 draws by the cpu engine), and of draws that its bounds in float32, much like these, leave
+# open.
+SHARES = {
+    "lenet 2/6": (1.0, 0.143, 0.0070, 0.0006),
+    "paper-mlp 2/6": (1.0, 0.156, 0.0080, 0.0005),
+}
+RETRIED = 0.02
+HALVES = (1.0, 0.5, 2.0**-5, 2.0**-13, 2.0**-21)  # of independent guesses
+
+
+def trips(launch: Launch) -> list[list[float]]:
+    """How often the loops of a kernel go round."""
+    n = launch.numbers
+    match launch.kernel.__name__:
+        case "_dense_kernel":
+            words = [4.0] if launch.constants["TURNED"] else []
+            return [[n["n_chunks"], n["blocks_per_unit"] / n["n_chunks"], *words]]
+        case "_draw_kernel":
+            return [[n["blocks_per_unit"]]]
+        case "_convolution_kernel":
+            windows = n["rows_out"] * n["columns_out"]
+            channels, kernel = n["n_channels"], launch.constants["KERNEL"]
+            return [[channels], [windows, channels, kernel]]
+        case "_decide_kernel":
+            return [[n["n_samples"]]]
+        case _:
+            return [[(n["height"] // n["size"]) * (n["width"] // n["size"]), n["size"], n["size"]]]
+
+
+def executed(launch: Launch, target: str = "sm_90") -> Counter[str]:
+    """Instructions of a draw's thread in all tiles of a launch, by pipe."""
+    done = binary(launch, target)
+    counts = sass.executed(sass.disassemble(done.asm["cubin"]), trips(launch))
+    return Counter({name: launch.tiles * count for name, count in counts.items()})
+
+
+def prediction(
+    architecture: Architecture, shares: tuple[float, ...], shape: tuple[int, ...], n_train: int = 16
+) -> dict[str, Any]:
+    """Candidates a second on an H200, and what binds.
+
+    Args:
+        architecture: under the uniform prior.
+        shares: of draws that reach each stage.
+        shape: of an input.
+        n_train: samples.
+    """
+    found = launches(ensemble(architecture, shape=shape), n_train)
+    stages = list(dict.fromkeys(stage for stage, _ in found))
+    total: Counter[str] = Counter()
+    for stage, launch in found:
+        share = shares[stages.index(stage)] if stages.index(stage) < len(shares) else 0.0
+        share *= RETRIED if launch.constants.get("WIDE") else 1.0
+        for name, count in executed(launch).items():
+            total[name] += share * count  # type: ignore[assignment]
+    cycles = sass.cycles(total)
+    binding = max(cycles, key=lambda name: cycles[name])
+    return {
+        "architecture": str(architecture),
+        "instructions_per_draw": round(total["issue"]),
+        "cycles_per_draw": {name: round(value) for name, value in cycles.items()},
+        "binding": binding,
+        "ceiling_candidates_per_s": 2 * WARP * QUARTERS_PER_S / cycles[binding],
+    }
+
+
+def main() -> None:
+    """Print the table of docs/gpu.md."""
+    image = (1, 28, 28)
+    for architecture, shares, shape, n_train in (
+        (lenet("2/6"), SHARES["lenet 2/6"], image, 16),
+        (paper_mlp("2/6"), SHARES["paper-mlp 2/6"], image, 16),
+        (mlp(8, 1, head="one-logit", bias="prior"), HALVES, (2,), 60),
+    ):
+        print(json.dumps(prediction(architecture, shares, shape, n_train)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

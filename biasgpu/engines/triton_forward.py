@@ -1,0 +1,71 @@
+"""The kernels of a forward pass by method "direct", one after the other, without waiting."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from biasgpu.engines.triton_program import Program
+from biasgpu.engines.triton_space import Space
+from biasgpu.kernels import direct_launch as launch
+from biasgpu.kernels.direct_launch import Activations, Names
+from biasgpu.kernels.direct_plan import Stage
+
+
+class Forward:
+    """A program on a device. Call it for the logits of some draws.
+
+    Args:
+        program: the layers, and the inputs that all draws share.
+        device: where.
+    """
+
+    def __init__(self, program: Program, device: torch.device) -> None:
+        self._program = program
+        self._device = device
+        self._shared: dict[tuple[int, bool], Activations] = {}
+        self._kept: dict[tuple[int, bool], Tensor] = {}
+
+    def __call__(self, batch: Names, stage: Stage, wide: bool, space: Space) -> Activations:
+        """Start the kernels of a batch on a stage's samples.
+
+        Returns:
+            The logits, with their error bounds in place of slack; in `space`, until its next use.
+        """
+        here, samples = self._first_inputs(stage, wide), stage.padded
+        for number, op in enumerate(self._program.ops):
+            drawn, constants = self._program.weights(number), self._constants(number, wide)
+            there = space.other(here)
+            kinds = {"biased": op.biased, "rectified": op.rectified, "samples": samples}
+            if op.kernel:
+                launch.draw(batch, drawn, constants, space.weights, columns=op.step.columns)
+                launch.convolution(
+                    batch, constants, space.weights, here, there, in_shape=op.image,
+                    n_units=op.units, kernel=op.kernel, pooled=op.pooled, **kinds,
+                )  # fmt: skip
+            else:
+                launch.dense(batch, drawn, constants, here, there, n_inputs=op.step.fan_in, **kinds)
+            here = there
+            for size, shape in op.pools:
+                there = space.beside(here)
+                launch.pool(batch, here, there, in_shape=shape, size=size, samples=samples)
+                here = there
+        return here
+
+    def _first_inputs(self, stage: Stage, wide: bool) -> Activations:
+        key = (stage.first, wide)
+        if key not in self._shared:
+            parts = (self._to_device(part) for part in self._program.shared(stage, wide))
+            self._shared[key] = Activations(*parts, shared=True)
+        return self._shared[key]
+
+    def _constants(self, number: int, wide: bool) -> Tensor:
+        key = (number, wide)
+        if key not in self._kept:
+            self._kept[key] = self._to_device(self._program.constants(number, wide))
+        return self._kept[key]
+
+    def _to_device(self, values: npt.NDArray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)

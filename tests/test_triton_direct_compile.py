@@ -1,0 +1,92 @@
+"""Kernels of method "direct", compiled ahead of time in every published plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("triton", reason="triton is not installed")
+
+ROOT = Path(__file__).parent.parent
+CODE = """
+import json, sys
+from benchmarks.direct_kernels import compiled, published
+made = published()
+for target, names in json.loads(sys.argv[1]).items():
+    for name in names or made:
+        print(json.dumps(compiled(made[name], target)))
+"""
+OTHERS = (
+    "draw 1x2", "convolution 2x2 rectified pooled", "convolution 2x1 shared rectified pooled wide",
+    "dense 2x8 shared rectified", "dense 4x2 normal wide", "pool 1x1", "decide 2x1",
+)  # fmt: skip
+# Of the kernels in which most time goes: registers decide how many warps hide each other's waits.
+MOST_REGISTERS = {
+    "dense 2x8 shared rectified": 168, "dense 2x4 rectified": 96, "decide 2x1": 48,
+    "convolution 2x2 shared rectified pooled": 96, "convolution 2x2 rectified pooled": 96,
+}  # fmt: skip
+
+
+def compiled(wanted: dict[str, list[str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the compilers say. In a process of its own: kernels there are not interpreted."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, json.dumps(wanted)],
+        capture_output=True, text=True, cwd=ROOT, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return {(row["target"], row["kernel"]): row for row in rows}
+
+
+@pytest.mark.slow
+def test_no_plan_spills_on_sm_90() -> None:
+    found = compiled({"sm_90": []})
+    assert len(found) > 80
+    kinds = {name.split()[0] for _, name in found}
+    assert kinds == {"draw", "dense", "convolution", "pool", "decide"}
+    for (_, name), row in found.items():
+        assert row["spilled_bytes"] == 0, row
+        assert row["registers"] <= MOST_REGISTERS.get(name, 255), row
+        assert row["shared_bytes"] <= 64, row  # threads keep to themselves
+    # The work of a Philox block and its 32 products with two samples and of their bounds.
+    assert found["sm_90", "dense 2x8 shared rectified"]["innermost_loop"] < 700
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_other_gpus() -> None:
+    targets = ("sm_80", "sm_100", "sm_120", "gfx942")
+    found = compiled({target: list(OTHERS) for target in targets})
+    assert len(found) == len(targets) * len(OTHERS)
+    for row in found.values():
+        assert row["registers"] <= 512 if row["target"] == "gfx942" else 255, row
+        assert row["spilled_bytes"] <= 64, row
+
+
+@pytest.mark.slow
+def test_predictions_count_instructions() -> None:
+    """Loops are found and multiplied: a draw takes no fewer instructions than its random words."""
+    code = """
+import json
+from benchmarks.direct_prediction import HALVES, prediction
+from biasgpu.architectures import mlp
+for n_inputs in (10, 20):
+    print(json.dumps(prediction(mlp(8, 1), HALVES, (n_inputs,), 16)))
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    small, large = (json.loads(line) for line in done.stdout.splitlines())
+    # 8 units of 3 and of 5 blocks, in about 1.5 passes (with the 2 stages that half of all reach).
+    grown = large["instructions_per_draw"] - small["instructions_per_draw"]
+    assert 8 * 2 * 80 < grown < 3 * 8 * 2 * 160
+    assert large["cycles_per_draw"]["imad"] > 2 * 20 * (8 * 5 + 4)
+    assert large["binding"] in large["cycles_per_draw"]
