@@ -1,12 +1,14 @@
 # Two commands on a fresh machine (Linux, Python 3.11 or newer, no GPU):
 #   make sample    set up everything and draw networks that classify MNIST digits
 #   make test      set up everything and run the linters, the type checker and the tests
+# JOBS=1 tests one file after the other, on how many processes else.
 # VENV=folder uses another virtual environment, PYTHON=python3.12 another interpreter to make it.
 
 VENV ?= .venv
 PYTHON ?= python3
 ARGS ?=
 PYTEST_ARGS ?=
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 BASE := $(VENV)/.biasgpu-base
@@ -17,14 +19,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: help sample test lint wheel bench docs-cli clean
 
 help:
-	@sed -n '1,4s/^# \{0,1\}//p' Makefile
+	@sed -n '1,5s/^# \{0,1\}//p' Makefile
 	@echo "also: make lint | wheel | bench | docs-cli | clean"
 
 sample: $(BASE)
 	$(BIN)/biasgpu sample --width 512 $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(TEST)
 	$(BIN)/ruff check .

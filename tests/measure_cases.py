@@ -98,7 +98,7 @@ def module_of(steps: Sequence[Step], flat: npt.NDArray[np.float32]) -> Any:
     return module
 
 
-def torch_logits(module: Any, x: npt.NDArray) -> Any:
+def torch_logits(module: Any, x: Any) -> Any:
     """Logits by class, with their graph."""
     import torch
 
