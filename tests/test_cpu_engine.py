@@ -163,7 +163,7 @@ def test_stage_plans() -> None:
     assert stage_ends(3).tolist() == [2, 3]
     assert stage_ends(40).tolist() == [2, 4, 8, 16, 32, 40]
     assert stage_ends(70).tolist() == [2, 4, 8, 16, 32, 48, 64, 70]
-    assert stage_ends(40, costly_weights=True).tolist() == [4, 16, 32, 40]
+    assert stage_ends(40, costly_weights=True).tolist() == [4, 8, 16, 32, 40]
     assert stage_ends(1, costly_weights=True).tolist() == [1]
 
 

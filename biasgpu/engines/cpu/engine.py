@@ -34,14 +34,13 @@ def stage_ends(
     Args:
         n_train: training samples; the last stage ends there.
         costly_weights: whether making weights costs more than putting samples through them. Then
-            fewer, longer stages: 4, 16, 32, ... instead of 2, 4, 8, 16, 32, ...
+            one stage less: 4, 8, 16, 32, ... instead of 2, 4, 8, 16, 32, ...
         limit: samples a stage adds at most.
     """
-    growth = 4 if costly_weights else 2
-    ends, end = [], min(growth, limit)
+    ends, end = [], min(4 if costly_weights else 2, limit)
     while end < n_train:
         ends.append(end)
-        end += min((growth - 1) * end, limit)
+        end += min(end, limit)
     return np.array([*ends, n_train], dtype=np.int64)
 
 
