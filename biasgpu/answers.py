@@ -17,6 +17,7 @@ from biasgpu.errors import NonFiniteError
 
 Draws = npt.NDArray[np.uint64]
 Classes = npt.NDArray[np.uint8]
+TOGETHER = 16  # networks that the compiled code classifies at once: fewer take as long
 
 
 def classify(

@@ -168,3 +168,27 @@ def test_engine_is_closed_when_a_stream_ends(monkeypatch: pytest.MonkeyPatch) ->
     next(batches)
     batches.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert len(closed) == 1
+
+
+def test_batches_find_as_many_networks_as_are_measured_at_once() -> None:
+    """Measuring takes a second for up to sixteen networks; one draw in a thousand is kept."""
+
+    def run(rows: int) -> list[int]:
+        pace, sizes = Pace(granularity=100, rows=rows), []
+        for _ in range(20):
+            n = pace.next()
+            kept = n // 1000
+            screening_s = n / 100_000
+            measuring_s = -(-kept // 16) * 1.0
+            pace.measured(n, screening_s + measuring_s, screening_s=screening_s, n_rows=kept)
+            sizes.append(n)
+        return sizes
+
+    assert min(run(16)[-5:]) >= 16_000
+    assert max(run(1)[-5:]) < 5_000
+    # Screening alone bounds it where networks are rarer.
+    pace = Pace(granularity=100, rows=16)
+    for _ in range(20):
+        n = pace.next()
+        pace.measured(n, n / 100_000 + 1.0, screening_s=n / 100_000, n_rows=1)
+    assert 20_000 <= pace.next() <= 25_000

@@ -18,10 +18,19 @@ class Pace:
         fixed: always take so many instead, if given.
         minimum: fewer draws would take as long.
         work: multiplications that a draw may take, its test set included; 0 if unknown.
+        rows: networks that are measured at once: fewer take as long. A batch is then made large
+            enough to find so many, as long as screening it alone takes no longer than a batch
+            should; batches sized by their whole time would shrink until each found one.
     """
 
     def __init__(
-        self, granularity: int, fixed: int | None = None, *, minimum: int = 1, work: float = 0.0
+        self,
+        granularity: int,
+        fixed: int | None = None,
+        *,
+        minimum: int = 1,
+        work: float = 0.0,
+        rows: int = 1,
     ) -> None:
         self._granularity = max(1, granularity)
         self._minimum = minimum
@@ -30,6 +39,9 @@ class Pace:
         self._first = min(self._granularity, affordable)
         self._last = 0
         self._draws_per_s = 0.0
+        self._rows = rows
+        self._screened_per_s = 0.0
+        self._draws_per_row = 0.0
 
     def next(self, left_s: float | None = None) -> int:
         """Draws for the next batch, 1 or more.
@@ -43,7 +55,8 @@ class Pace:
             return self._first
         target_s = BATCH_S if left_s is None else min(BATCH_S, max(0.0, left_s))
         most = min(GROWTH * self._last, MAX_DRAWS)
-        n = int(min(self._draws_per_s * target_s, most))
+        full = min(self._rows * self._draws_per_row, self._screened_per_s * target_s)
+        n = int(min(max(self._draws_per_s * target_s, full), most))
         step = self._granularity if n >= self._granularity else self._minimum
         return min(max(self._minimum, n - n % step), most)
 
@@ -51,7 +64,18 @@ class Pace:
         """Seconds the next batch will take, by the speed of the last; 0 while that is unknown."""
         return self.next(left_s) / self._draws_per_s if self._draws_per_s else 0.0
 
-    def measured(self, n_draws: int, elapsed_s: float) -> None:
-        """Learn from a batch."""
+    def measured(
+        self, n_draws: int, elapsed_s: float, *, screening_s: float | None = None, n_rows: int = 0
+    ) -> None:
+        """Learn from a batch.
+
+        Args:
+            n_draws: in it.
+            elapsed_s: it took.
+            screening_s: of these, until it was known which networks are kept.
+            n_rows: networks that were kept, and measured.
+        """
         self._last = n_draws
         self._draws_per_s = n_draws / max(elapsed_s, 1e-6)
+        self._screened_per_s = n_draws / max(screening_s or elapsed_s, 1e-6)
+        self._draws_per_row = n_draws / n_rows if n_rows else 0.0

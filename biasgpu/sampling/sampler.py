@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from biasgpu import engines
+from biasgpu import answers, engines
 from biasgpu import experiment as experiments
 from biasgpu.architectures import Architecture
 from biasgpu.curve import count_prefixes, kept_rows
@@ -60,7 +60,13 @@ class Sampler:
         self._threads = threads
         task = experiment.task
         work = experiment.ensemble.products(task.n_train + task.n_test)
-        self._pace = Pace(engine.granularity, batch_draws, minimum=engine.minimum, work=work)
+        self._pace = Pace(
+            engine.granularity,
+            batch_draws,
+            minimum=engine.minimum,
+            work=work,
+            rows=answers.TOGETHER if answers.quick(experiment.ensemble) else 1,
+        )
 
     def prepare(self) -> None:
         """Have the measures compiled, if any are taken."""
@@ -112,6 +118,7 @@ class Sampler:
         n_kept = cut(prefixes, task.n_train, fits_left)
         prefixes = prefixes[:n_kept]
         places = kept_rows(prefixes, experiment.points, before, experiment.curve_fits)
+        screened_s = time.perf_counter()
         rows = evaluate(
             experiment.ensemble,
             task,
@@ -134,7 +141,7 @@ class Sampler:
             n_borderline=int((borderline < n_kept).sum()),
             elapsed_s=elapsed_s,
         )
-        self._pace.measured(n_draws, elapsed_s)
+        self._pace.measured(n_draws, elapsed_s, screening_s=screened_s - start, n_rows=len(places))
         self._state = (first + n_kept, before + counts)
         return batch
 
