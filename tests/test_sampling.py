@@ -186,9 +186,11 @@ def test_batches_find_as_many_networks_as_are_measured_at_once() -> None:
 
     assert min(run(16)[-5:]) >= 16_000
     assert max(run(1)[-5:]) < 5_000
-    # Screening alone bounds it where networks are rarer.
-    pace = Pace(granularity=100, rows=16)
-    for _ in range(20):
-        n = pace.next()
-        pace.measured(n, n / 100_000 + 1.0, screening_s=n / 100_000, n_rows=1)
-    assert 20_000 <= pace.next() <= 25_000
+    # Where networks are rarer, screening takes as long as measuring, within bounds.
+    for measuring_s, expected in ((0.1, 25_000), (1.0, 100_000), (9.0, 200_000)):
+        pace = Pace(granularity=100, rows=16)
+        for _ in range(20):
+            n = pace.next()
+            pace.measured(n, n / 100_000 + measuring_s, screening_s=n / 100_000, n_rows=1)
+        assert expected - 200 <= pace.next() <= expected
+        assert pace.next(left_s=0.05) <= 5_000  # but not into the end of a run

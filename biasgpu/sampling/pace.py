@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 BATCH_S = 0.25
+MOST_SCREENING_S = 2.0  # for the sake of networks that are measured together
 FIRST_DRAWS = 64  # so that something is heard of even slow networks soon
 FIRST_WORK = 1e10  # multiplications: some seconds for two cores
 FEWEST_DRAWS = 16  # compiled engines try so many at once: fewer take as long
@@ -19,8 +20,8 @@ class Pace:
         minimum: fewer draws would take as long.
         work: multiplications that a draw may take, its test set included; 0 if unknown.
         rows: networks that are measured at once: fewer take as long. A batch is then made large
-            enough to find so many, as long as screening it alone takes no longer than a batch
-            should; batches sized by their whole time would shrink until each found one.
+            enough to find so many, as long as screening it takes no longer than measuring them (or
+            than a batch should). Sized by their whole time, batches would shrink to one network.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Pace:
         self._draws_per_s = 0.0
         self._rows = rows
         self._screened_per_s = 0.0
+        self._measuring_s = 0.0
         self._draws_per_row = 0.0
 
     def next(self, left_s: float | None = None) -> int:
@@ -55,7 +57,9 @@ class Pace:
             return self._first
         target_s = BATCH_S if left_s is None else min(BATCH_S, max(0.0, left_s))
         most = min(GROWTH * self._last, MAX_DRAWS)
-        full = min(self._rows * self._draws_per_row, self._screened_per_s * target_s)
+        balanced_s = max(target_s, min(self._measuring_s, MOST_SCREENING_S))
+        screening_s = balanced_s if left_s is None else min(balanced_s, max(0.0, left_s))
+        full = min(self._rows * self._draws_per_row, self._screened_per_s * screening_s)
         n = int(min(max(self._draws_per_s * target_s, full), most))
         step = self._granularity if n >= self._granularity else self._minimum
         return min(max(self._minimum, n - n % step), most)
@@ -77,5 +81,7 @@ class Pace:
         """
         self._last = n_draws
         self._draws_per_s = n_draws / max(elapsed_s, 1e-6)
-        self._screened_per_s = n_draws / max(screening_s or elapsed_s, 1e-6)
+        screening_s = elapsed_s if screening_s is None else screening_s
+        self._screened_per_s = n_draws / max(screening_s, 1e-6)
+        self._measuring_s = elapsed_s - screening_s
         self._draws_per_row = n_draws / n_rows if n_rows else 0.0
