@@ -53,6 +53,8 @@ class TritonDirectEngine(Engine):
         memory_bytes: about how much memory a batch may take; None for a share of what is free.
 
     Attributes:
+        stages: of samples.
+        forward: the kernels of a forward pass.
         tally: how many draws went through each precision so far, stages counted apart.
 
     Raises:
@@ -83,8 +85,8 @@ class TritonDirectEngine(Engine):
         self.device = str(self._device)
         self.tally = Tally()
         self._program = Program(ensemble, x_train)
-        self._forward = Forward(self._program, self._device)
-        self._stages = plan.stages(len(y_train))
+        self.forward = Forward(self._program, self._device)
+        self.stages = plan.stages(len(y_train))
         self._memory = memory_bytes
         self._batch = MAX_CALL
         self._note = ""
@@ -125,22 +127,26 @@ class TritonDirectEngine(Engine):
         return result
 
     def _screen(self, first_draw: int, n: int) -> Prefixes:
-        name = np.array([self.ensemble.seed, first_draw], dtype=np.uint64).view(np.int64)
         # Borderline until decided.
         prefix = torch.full((n,), -1, dtype=torch.int16, device=self._device)
-        names = Names(
-            self._to_device(name),
-            torch.arange(n, dtype=torch.int64, device=self._device),
-            torch.full((n,), self._state, dtype=torch.int64, device=self._device),
-            self._lanes,
-        )
-        for stage in self._stages:
+        names = self.names(first_draw, n)
+        for stage in self.stages:
             if not names.places.numel():
                 break
             names = self._stage(names, stage, prefix)
         found = prefix.cpu().numpy().view(np.uint16)
         self.tally.borderline += int((found == 0xFFFF).sum())
         return found
+
+    def names(self, first_draw: int, n: int) -> Names:
+        """The draws `first_draw .. first_draw + n - 1` on the device, of which nothing is known."""
+        name = np.array([self.ensemble.seed, first_draw], dtype=np.uint64).view(np.int64)
+        return Names(
+            self._to_device(name),
+            torch.arange(n, dtype=torch.int64, device=self._device),
+            torch.full((n,), self._state, dtype=torch.int64, device=self._device),
+            self._lanes,
+        )
 
     def _stage(self, names: Names, stage: plan.Stage, prefix: Tensor) -> Names:
         """State what a stage's samples decide.
@@ -169,16 +175,16 @@ class TritonDirectEngine(Engine):
         unsure: DrawList,
     ) -> None:
         n = names.places.numel()
-        space = self._space(stage.padded, n, wide)
+        space = self.space(stage.padded, n, wide)
         for start in range(0, n, space.capacity):
             batch = names.slice(start, start + space.capacity)
-            logits = self._forward(batch, stage, wide, space)
+            logits = self.forward(batch, stage, wide, space)
             launch.decide(
                 batch, self._labels, logits, prefix, going.parts, unsure.parts, stage,
                 n_outputs=self.ensemble.n_outputs, last=stage.end == len(self.y_train),
             )  # fmt: skip
 
-    def _space(self, samples: int, n_draws: int, wide: bool) -> Space:
+    def space(self, samples: int, n_draws: int, wide: bool) -> Space:
         """Memory for as many draws as there is room for; batches are halved where there is not."""
         each = self._program.bytes_per_draw(samples, wide)
         budget = budget_bytes(self._device) if self._memory is None else self._memory
