@@ -182,7 +182,10 @@ def _parts(engine: Engine) -> tuple[list[dict[str, Any]], dict[str, float]]:
         return [], {}
     import torch
 
-    on_gpu = engine.device.startswith("cuda")
-    found = kernel_times(engine, KERNEL_DRAWS if on_gpu else 1)
-    ceilings = device_ceilings(torch.device(engine.device), 1 << 14 if on_gpu else 1)
+    from biasgpu.engines.triton_device import on_device
+
+    on_gpu, device = engine.device.startswith("cuda"), torch.device(engine.device)
+    with on_device(device):
+        found = kernel_times(engine, KERNEL_DRAWS if on_gpu else 1)
+        ceilings = device_ceilings(device, 1 << 14 if on_gpu else 1)
     return [asdict(one) for one in found], ceilings

@@ -9,7 +9,6 @@ tried again in float64; what that leaves unsure is borderline.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from biasgpu.engines.base import Engine, Prefixes
-from biasgpu.engines.triton_device import budget_bytes, find_device, out_of_memory
+from biasgpu.engines.triton_device import budget_bytes, find_device, on_device, out_of_memory
 from biasgpu.engines.triton_forward import Forward
 from biasgpu.engines.triton_program import Program, unsupported
 from biasgpu.engines.triton_space import DrawList, Space
@@ -119,8 +118,7 @@ class TritonDirectEngine(Engine):
             ResourceError: not even one draw fits the device's memory.
         """
         result = np.empty(n_draws, dtype=np.uint16)
-        on_gpu = self._device.type == "cuda"
-        with torch.cuda.device(self._device) if on_gpu else nullcontext():
+        with on_device(self._device):
             for start in range(0, n_draws, MAX_CALL):
                 n = min(MAX_CALL, n_draws - start)
                 result[start : start + n] = self._screen(first_draw + start, n)
