@@ -225,7 +225,7 @@ def _pool_kernel(
     Grid: `programs * n_planes`.
     Bytes: 8 (float64: 16) a number read or written. Operations: 2 a number. Random words: none.
     """
-    program, plane = of_grid(n_planes, 1)
+    program, plane = of_grid(n_planes, 1)  # pyright: ignore
     plane += program * n_planes
     lane = tl.load(lanes_ptr + tl.arange(0, BLOCK))
     columns = width // size

@@ -64,7 +64,7 @@ def sample(
         candidates: stop after so many candidates, rounded up to whole draws.
         time_s: stop after so many seconds. Whichever rule comes first; one at least is needed.
         engine: "auto", "cpu", "torch" or "reference"; all find the same fits.
-        device: "cpu", "cuda", "cuda:1"; None lets the engine choose.
+        device: "cpu", "cuda", "cuda:1", several with commas, "all"; None lets the engine choose.
         threads: CPU threads; None takes all.
         first_index: the candidate to begin with, the first of its draw.
         curve_fits: fits kept at each N of the curve below n_train, for their test accuracies.
