@@ -97,8 +97,7 @@ def launches(
                 for name in kernel.arg_names
             }  # fmt: skip
             numbers = {key: value for key, value in given.items() if isinstance(value, int)}
-            tiles = grid[1] if len(grid) > 1 else 1
-            found.append((stage, Launch(kernel, signature, constants, options, numbers, tiles)))
+            found.append((stage, Launch(kernel, signature, constants, options, numbers, grid[0])))
 
         return launched
 

@@ -132,6 +132,6 @@ def executed(code: Sequence[tuple[int, str]], trips: Sequence[Sequence[float]]) 
 
 def cycles(counts: Counter[str]) -> dict[str, float]:
     """Cycles of each pipe of a quarter of a multiprocessor for a warp; the largest binds."""
-    found = {name: each * counts[name] for name, each in CYCLES.items()}
+    found = {name: float(each * counts[name]) for name, each in CYCLES.items()}
     found["fma"] += counts["imad"]  # which occupy one of its two pipes
     return found

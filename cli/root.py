@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("biasgpu.cli.export", "Write networks of a results file as safetensors."),
     "data": ("biasgpu.cli.data", "List, describe and fetch data sets."),
     "doctor": ("biasgpu.cli.doctor", "Show versions and devices, and test that engines agree."),
+    "bench": ("biasgpu.cli.bench", "Measure how many candidates an engine tests a second."),
     "cite": ("biasgpu.cli.cite", "Print BibTeX for the methods a run used."),
 }
 

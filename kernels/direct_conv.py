@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from biasgpu.kernels.direct_dense import load_constants, settle, unit_bound
+from biasgpu.kernels.direct_dense import load_constants, of_grid, settle, unit_bound
 from biasgpu.kernels.direct_weights import weight
 from biasgpu.kernels.philox import halves, philox
 
@@ -41,19 +41,19 @@ def _draw_kernel(
         weight_ptr: float32 (WIDE: float64) `(n / BLOCK, n_units, columns, BLOCK)`: gets them.
         columns: parameters of a unit, its bias included.
 
-    Grid: `(cdiv(n, BLOCK), cdiv(n_units, UNITS))`.
+    Grid: `cdiv(n, BLOCK) * cdiv(n_units, UNITS)`.
     Bytes: 4 a weight. Operations: about 85 a Philox block, 3 (normal: 50) a weight.
     Random words: one a weight (half or a quarter with 16 or 8 BITS), rounded up to whole blocks.
     """
     per_block: tl.constexpr = 128 // BITS
-    program = tl.program_id(0).to(tl.int64)
+    program, tile = of_grid(n_units, UNITS)
     slot = program * BLOCK + tl.arange(0, BLOCK)
     place = tl.load(places_ptr + slot, mask=slot < n, other=0)
     lane = tl.load(lanes_ptr + tl.arange(0, BLOCK))[None, :]
     key_low, key_high = halves(tl.load(name_ptr))
     draw_low, draw_high = halves((tl.load(name_ptr + 1) + place)[None, :])
     factor = tl.load(constants_ptr)
-    unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)[:, None]
+    unit = tile * UNITS + tl.arange(0, UNITS)[:, None]
     block = (unit.to(tl.int64) * blocks_per_unit + first_block).to(tl.uint32)
     block += tl.zeros([UNITS, BLOCK], tl.uint32)
     stream = tl.full((), 0, tl.uint32)
@@ -112,7 +112,7 @@ def _convolution_kernel(
         rows_out, columns_out: with POOLED, of windows of 2 by 2 positions.
         n_rows: KERNEL, as a number the compiler does not know: it keeps the loop over rows.
 
-    Grid: `(programs, cdiv(n_units, UNITS))`.
+    Grid: `programs * cdiv(n_units, UNITS)`.
     Bytes: a weight is read at each window, an input (KERNEL + 1) times; of the cache mostly.
     Operations: SAMPLES KERNEL**2 n_channels a position and unit. Random words: none.
     """
@@ -120,10 +120,10 @@ def _convolution_kernel(
     taps: tl.constexpr = KERNEL * KERNEL
     stride: tl.constexpr = 1 if SHARED else BLOCK  # pyright: ignore
     step: tl.constexpr = 2 if POOLED else 1  # pyright: ignore
-    program = tl.program_id(0).to(tl.int64)
+    program, tile = of_grid(n_units, UNITS)
     lane = tl.load(lanes_ptr + tl.arange(0, BLOCK))[None, None, :]
     tiny, bias_slack, gain, inject, floor = load_constants(constants_ptr, WIDE)
-    unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
+    unit = tile * UNITS + tl.arange(0, UNITS)
     inside = (unit < n_units)[None, :, None]
     unit = tl.minimum(unit, n_units - 1)[None, :, None]
     sample = tl.arange(0, SAMPLES)[:, None, None]
@@ -222,11 +222,11 @@ def _pool_kernel(
         input_ptr, slack_ptr: float32 or float64 `(programs, n_planes, height, width, BLOCK)`.
         output_ptr, next_slack_ptr: `(programs, n_planes, height // size, width // size, BLOCK)`.
 
-    Grid: `(programs, n_planes)`.
+    Grid: `programs * n_planes`.
     Bytes: 8 (float64: 16) a number read or written. Operations: 2 a number. Random words: none.
     """
-    program = tl.program_id(0).to(tl.int64)
-    plane = program * n_planes + tl.program_id(1)
+    program, plane = of_grid(n_planes, 1)  # pyright: ignore
+    plane += program * n_planes
     lane = tl.load(lanes_ptr + tl.arange(0, BLOCK))
     columns = width // size
     n_windows = height // size * columns

@@ -19,6 +19,17 @@ OVERFLOW_WIDE = tl.constexpr(1e280)
 
 
 @triton.jit
+def of_grid(n_units, UNITS: tl.constexpr):
+    """A program's block of draws (int64) and its tile of units; tiles of a block are neighbours.
+
+    So they find in the cache what they all read, the block's activations.
+    """
+    n_tiles = (n_units + UNITS - 1) // UNITS
+    number = tl.program_id(0)
+    return (number // n_tiles).to(tl.int64), number % n_tiles
+
+
+@triton.jit
 def load_constants(constants_ptr, WIDE: tl.constexpr):
     """tiny, bias slack, next gain, next inject, floor: scalars of the type computed in."""
     kind = tl.float64 if WIDE else tl.float32
@@ -127,7 +138,7 @@ def _dense_kernel(
         n_words: of a block, 4. With TURNED it is one number the compiler does not know, so that it
             goes through a block word by word, and registers suffice.
 
-    Grid: `(cdiv(n, BLOCK), cdiv(n_units, UNITS))`.
+    Grid: `cdiv(n, BLOCK) * cdiv(n_units, UNITS)`.
     Bytes: 8 SAMPLES (n_inputs + n_units) a draw and UNITS units, of the cache mostly.
     Operations: about 85 a Philox block, 3 (normal: 50) a weight and 2 SAMPLES a weight.
     Random words: one a weight (half or a quarter with 16 or 8 BITS), rounded up to whole blocks.
@@ -136,7 +147,7 @@ def _dense_kernel(
     per_word: tl.constexpr = 32 // BITS
     per_block: tl.constexpr = 4 * per_word
     stride: tl.constexpr = 1 if SHARED else BLOCK  # pyright: ignore
-    program = tl.program_id(0).to(tl.int64)
+    program, tile = of_grid(n_units, UNITS)
     slot = program * BLOCK + tl.arange(0, BLOCK)
     place = tl.load(places_ptr + slot, mask=slot < n, other=0)
     lane = tl.load(lanes_ptr + tl.arange(0, BLOCK))[None, None, :]
@@ -144,7 +155,7 @@ def _dense_kernel(
     draw_low, draw_high = halves((tl.load(name_ptr + 1) + place)[None, None, :])
     factor = tl.load(constants_ptr)
     tiny, bias_slack, gain, inject, floor = load_constants(constants_ptr, WIDE)
-    unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
+    unit = tile * UNITS + tl.arange(0, UNITS)
     exists = unit < n_units
     unit = tl.minimum(unit, n_units - 1)[None, :, None]
     block = (unit.to(tl.int64) * blocks_per_unit + first_block).to(tl.uint32)

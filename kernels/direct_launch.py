@@ -110,7 +110,7 @@ def dense(
     outputs.expect(drawn.n_units, 0, samples, names.programs)
     units = plan.tile_units(drawn.n_units, samples, wide, drawn.normal)
     chunk = plan.chunk_blocks(drawn.blocks_per_unit, drawn.per_block)
-    _run(_dense._dense_kernel, names.name, (names.programs, -(-drawn.n_units // units)))(
+    _run(_dense._dense_kernel, names.name, _grid(names, -(-drawn.n_units // units)))(
         names.name, names.places, names.lanes, inputs.values, inputs.slack, outputs.values,
         outputs.slack, constants, names.places.numel(), drawn.first_block, drawn.blocks_per_unit,
         n_inputs, drawn.n_units, -(-drawn.blocks_per_unit // chunk), chunk,
@@ -129,7 +129,7 @@ def draw(names: Names, drawn: Weights, constants: Tensor, weights: Tensor, *, co
     _expect("weights", weights, weights.dtype, size, names.name.device)
     _expect("constants", constants, torch.float64, 6, names.name.device)
     units = min(4, plan.tile_units(drawn.n_units, 1, False))
-    _run(_conv._draw_kernel, names.name, (names.programs, -(-drawn.n_units // units)))(
+    _run(_conv._draw_kernel, names.name, _grid(names, -(-drawn.n_units // units)))(
         names.name, names.places, names.lanes, weights, constants, names.places.numel(),
         drawn.first_block, drawn.blocks_per_unit, columns, drawn.n_units,
         BITS=drawn.bits, NORMAL=drawn.normal, WIDE=weights.dtype == torch.float64, UNITS=units,
@@ -159,7 +159,7 @@ def convolution(
     _expect("weights", weights, inputs.values.dtype, names.programs * plan.BLOCK * n_weights,
             names.name.device)  # fmt: skip
     units = plan.tile_units(n_units, samples * (4 if pooled else 1), wide)
-    _run(_conv._convolution_kernel, names.name, (names.programs, -(-n_units // units)))(
+    _run(_conv._convolution_kernel, names.name, _grid(names, -(-n_units // units)))(
         names.lanes, weights, inputs.values, inputs.group, outputs.values, outputs.slack,
         outputs.group, constants, channels, n_units, height, width, rows, columns, kernel,
         SHARED=inputs.shared, BIASED=biased, RECTIFIED=rectified, POOLED=pooled, KERNEL=kernel,
@@ -179,7 +179,7 @@ def pool(
         raise ValueError(f"a window of {size} does not fit {in_shape}")
     inputs.expect(channels * height * width, channels, samples, names.programs)
     outputs.expect(after, channels, samples, names.programs)
-    _run(_conv._pool_kernel, names.name, (names.programs, samples * channels))(
+    _run(_conv._pool_kernel, names.name, _grid(names, samples * channels))(
         names.lanes, inputs.values, inputs.slack, outputs.values, outputs.slack,
         samples * channels, height, width, size, BLOCK=plan.BLOCK, num_warps=WARPS, **OPTIONS,
     )  # fmt: skip
@@ -210,6 +210,12 @@ def decide(
         N_OUTPUTS=n_outputs, LAST=last, WIDE=wide, SAMPLES=stage.padded, BLOCK=plan.BLOCK,
         num_warps=WARPS, **OPTIONS,
     )  # fmt: skip
+
+
+def _grid(names: Names, n_tiles: int) -> tuple[int]:
+    if names.programs * n_tiles > plan.MAX_OFFSET:
+        raise ValueError(f"{names.programs} blocks of {n_tiles} tiles; 32 bits do not number them")
+    return (names.programs * n_tiles,)
 
 
 def _options(samples: int, wide: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +12,20 @@ import pytest
 pytest.importorskip("triton", reason="triton is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 
+import torch
+
 from biasgpu import priors
 from biasgpu.architectures import Architecture, mlp, paper_mlp
 from biasgpu.engines.reference import ReferenceEngine
 from biasgpu.engines.triton_direct import TritonDirectEngine
 from biasgpu.ensemble import Ensemble
+from biasgpu.kernels import direct_plan as plan
+from biasgpu.kernels.direct_launch import Names
 from biasgpu.layers import Bias, Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU
+from tests.kernel_cases import DEVICE
+
+FIRST = 2**40 + 11  # the draws that single kernels are given
+SEED = 2**33 + 5
 
 
 @dataclass(frozen=True)
@@ -113,3 +122,16 @@ CASES = {
 def shorter(name: str, n_draws: int) -> DirectCase:
     """A case with fewer draws."""
     return replace(CASES[name], n_draws=n_draws)
+
+
+def tensor(values: npt.NDArray[Any]) -> torch.Tensor:
+    """On the device."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(DEVICE)
+
+
+def names(n: int = 3, states: int = -1) -> Names:
+    """Draws from `FIRST` on, in a state."""
+    bits = np.array([SEED, FIRST], dtype=np.uint64).view(np.int64)
+    places = np.arange(n, dtype=np.int64)
+    lanes = torch.arange(plan.BLOCK, dtype=torch.int32, device=DEVICE)
+    return Names(tensor(bits), tensor(places), tensor(np.full(n, states, np.int64)), lanes)

@@ -226,7 +226,7 @@ def test_several_devices_find_what_one_does() -> None:
     for n in (0, 1, 2, 64):
         found = split.screen(case.first_draw, n)
         assert found.tolist() == case.law()[:n].tolist()
-    assert split.device == "cuda:0,cuda:1,cuda:2"
+    assert (split.name, split.device) == ("reference", "cuda:0,cuda:1,cuda:2")
     last = [part.ranges[-1] for part in parts]
     first = case.first_draw
     assert last == [(first, 21), (first + 21, 21), (first + 42, 22)]

@@ -23,6 +23,7 @@ class SplitEngine(Engine):
     def __init__(self, engines: Sequence[Engine]) -> None:
         first = engines[0]
         super().__init__(first.ensemble, first.x_train, first.y_train)
+        self.name = first.name  # pyright: ignore[reportAttributeAccessIssue]
         self.engines = tuple(engines)
         self.device = ",".join(engine.device for engine in engines)
         self._pool = ThreadPoolExecutor(len(engines), "biasgpu-device")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +59,11 @@ def find_device(device: str | None) -> torch.device:
             fix="engine='cpu' (--engine cpu), or install a driver and a CUDA build of PyTorch.",
         )
     return torch.device("cuda", int(number or 0))
+
+
+def on_device(device: torch.device) -> AbstractContextManager[Any]:
+    """Within it kernels start on a GPU; nothing in Triton's interpreter."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def budget_bytes(device: torch.device) -> int:

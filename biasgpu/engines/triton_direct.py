@@ -9,7 +9,6 @@ tried again in float64; what that leaves unsure is borderline.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from biasgpu.engines.base import Engine, Prefixes
-from biasgpu.engines.triton_device import budget_bytes, find_device, out_of_memory
+from biasgpu.engines.triton_device import budget_bytes, find_device, on_device, out_of_memory
 from biasgpu.engines.triton_forward import Forward
 from biasgpu.engines.triton_program import Program, unsupported
 from biasgpu.engines.triton_space import DrawList, Space
@@ -53,6 +52,8 @@ class TritonDirectEngine(Engine):
         memory_bytes: about how much memory a batch may take; None for a share of what is free.
 
     Attributes:
+        stages: of samples.
+        forward: the kernels of a forward pass.
         tally: how many draws went through each precision so far, stages counted apart.
 
     Raises:
@@ -83,8 +84,8 @@ class TritonDirectEngine(Engine):
         self.device = str(self._device)
         self.tally = Tally()
         self._program = Program(ensemble, x_train)
-        self._forward = Forward(self._program, self._device)
-        self._stages = plan.stages(len(y_train))
+        self.forward = Forward(self._program, self._device)
+        self.stages = plan.stages(len(y_train))
         self._memory = memory_bytes
         self._batch = MAX_CALL
         self._note = ""
@@ -117,30 +118,33 @@ class TritonDirectEngine(Engine):
             ResourceError: not even one draw fits the device's memory.
         """
         result = np.empty(n_draws, dtype=np.uint16)
-        on_gpu = self._device.type == "cuda"
-        with torch.cuda.device(self._device) if on_gpu else nullcontext():
+        with on_device(self._device):
             for start in range(0, n_draws, MAX_CALL):
                 n = min(MAX_CALL, n_draws - start)
                 result[start : start + n] = self._screen(first_draw + start, n)
         return result
 
     def _screen(self, first_draw: int, n: int) -> Prefixes:
-        name = np.array([self.ensemble.seed, first_draw], dtype=np.uint64).view(np.int64)
         # Borderline until decided.
         prefix = torch.full((n,), -1, dtype=torch.int16, device=self._device)
-        names = Names(
-            self._to_device(name),
-            torch.arange(n, dtype=torch.int64, device=self._device),
-            torch.full((n,), self._state, dtype=torch.int64, device=self._device),
-            self._lanes,
-        )
-        for stage in self._stages:
+        names = self.names(first_draw, n)
+        for stage in self.stages:
             if not names.places.numel():
                 break
             names = self._stage(names, stage, prefix)
         found = prefix.cpu().numpy().view(np.uint16)
         self.tally.borderline += int((found == 0xFFFF).sum())
         return found
+
+    def names(self, first_draw: int, n: int) -> Names:
+        """The draws `first_draw .. first_draw + n - 1` on the device, of which nothing is known."""
+        name = np.array([self.ensemble.seed, first_draw], dtype=np.uint64).view(np.int64)
+        return Names(
+            self._to_device(name),
+            torch.arange(n, dtype=torch.int64, device=self._device),
+            torch.full((n,), self._state, dtype=torch.int64, device=self._device),
+            self._lanes,
+        )
 
     def _stage(self, names: Names, stage: plan.Stage, prefix: Tensor) -> Names:
         """State what a stage's samples decide.
@@ -169,16 +173,16 @@ class TritonDirectEngine(Engine):
         unsure: DrawList,
     ) -> None:
         n = names.places.numel()
-        space = self._space(stage.padded, n, wide)
+        space = self.space(stage.padded, n, wide)
         for start in range(0, n, space.capacity):
             batch = names.slice(start, start + space.capacity)
-            logits = self._forward(batch, stage, wide, space)
+            logits = self.forward(batch, stage, wide, space)
             launch.decide(
                 batch, self._labels, logits, prefix, going.parts, unsure.parts, stage,
                 n_outputs=self.ensemble.n_outputs, last=stage.end == len(self.y_train),
             )  # fmt: skip
 
-    def _space(self, samples: int, n_draws: int, wide: bool) -> Space:
+    def space(self, samples: int, n_draws: int, wide: bool) -> Space:
         """Memory for as many draws as there is room for; batches are halved where there is not."""
         each = self._program.bytes_per_draw(samples, wide)
         budget = budget_bytes(self._device) if self._memory is None else self._memory

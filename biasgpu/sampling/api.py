@@ -66,8 +66,8 @@ def sample(
         fits: stop at the draw that brings so many fits of the whole training set.
         candidates: stop after so many candidates, rounded up to whole draws.
         time_s: stop after so many seconds. Whichever rule comes first; one at least is needed.
-        engine: "auto", "cpu", "torch" or "reference"; all find the same fits.
-        device: "cpu", "cuda", "cuda:1"; None lets the engine choose.
+        engine: "auto", "cpu", "torch", "triton" or "reference"; all find the same fits.
+        device: "cpu", "cuda", "cuda:1", several with commas, "all"; None lets the engine choose.
         threads: CPU threads; None takes all.
         first_index: the candidate to begin with, the first of its draw.
         curve_fits: fits kept at each N of the curve below n_train, for their test accuracies.

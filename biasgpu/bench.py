@@ -1,0 +1,191 @@
+"""How many candidates an engine tests a second; no number before it agrees with the reference."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from biasgpu import engines, methods, priors
+from biasgpu.architectures import Architecture
+from biasgpu.engines.base import BORDERLINE, Engine
+from biasgpu.errors import UsageError
+from biasgpu.layout import n_words
+from biasgpu.priors import Prior
+from biasgpu.sampling.pace import Pace
+from biasgpu.sampling.screening import EngineError
+from biasgpu.task import Task
+
+CHECKED_DRAWS = 64
+CHECKED_FROM = 2**40
+MEASURED_FROM = 2**41
+KERNEL_DRAWS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an engine did.
+
+    Attributes:
+        engine, device, method: who, where, and how draws are named.
+        architecture, prior, n_train: of what.
+        n_checked: draws on which it was held against the reference, and agreed.
+        n_candidates, elapsed_s: tested after a warm-up, in how long.
+        candidates_per_s: on the whole, and in the best batch.
+        words_per_draw: random words of one set of weights; most draws are made more than once.
+        borderline_share: of draws, left to the law (whose time is not counted).
+        kernels: of the first stage, draws a second each; only on a GPU, method "direct".
+        ceilings: what the device did at best in the same run: random words, float32 operations and
+            bytes a second; only there.
+        notice: what the engine has to say.
+    """
+
+    engine: str
+    device: str
+    method: str
+    architecture: str
+    prior: str
+    n_train: int
+    n_checked: int
+    n_candidates: int
+    elapsed_s: float
+    candidates_per_s: float
+    best_candidates_per_s: float
+    words_per_draw: int
+    borderline_share: float
+    kernels: list[dict[str, Any]] = field(default_factory=list)
+    ceilings: dict[str, float] = field(default_factory=dict)
+    notice: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+def measure(
+    task: Task,
+    architecture: Architecture,
+    prior: str | Prior = "kaiming-normal",
+    *,
+    method: str = "auto",
+    engine: str = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+    time_s: float = 5.0,
+) -> Measured:
+    """Check an engine against the reference, then time it.
+
+    Args:
+        task: what the networks must fit.
+        architecture: their layers.
+        prior: the distribution of their weights.
+        method: "direct", "deferred" or "auto", as for `sample`.
+        engine, device, threads: as for `sample`.
+        seed: of the stream of draws.
+        time_s: about how long to test candidates, after a warm-up.
+
+    Raises:
+        UsageError: a time that is not positive, or arguments that do not fit together.
+        EngineError: the engine states a prefix that is not the reference's.
+    """
+    if not time_s > 0:
+        raise UsageError(
+            f"the time is {time_s:g} s; it must be more than 0.",
+            why="a speed is candidates over time.",
+            fix="for example time_s=5 (--time 5s).",
+        )
+    prior = priors.make(prior)
+    chosen = methods.choose(method, task, architecture, prior)
+    ensemble = methods.ensemble(chosen, task, architecture, prior, seed)
+    screener = engines.make(
+        engine, ensemble, task.x_train, task.y_train, device=device, threads=threads
+    )
+    try:
+        check(screener)
+        totals = _timed(screener, time_s)
+        kernels, ceilings = _parts(screener)
+    finally:
+        screener.close()
+    n_draws, elapsed_s, best, n_borderline = totals
+    each = ensemble.n_arrangements
+    return Measured(
+        engine=screener.name,
+        device=screener.device,
+        method=chosen,
+        architecture=str(architecture),
+        prior=str(prior),
+        n_train=task.n_train,
+        n_checked=CHECKED_DRAWS,
+        n_candidates=each * n_draws,
+        elapsed_s=elapsed_s,
+        candidates_per_s=each * n_draws / elapsed_s,
+        best_candidates_per_s=each * best,
+        words_per_draw=n_words(ensemble.steps) if chosen == "direct" else 0,
+        borderline_share=n_borderline / n_draws,
+        kernels=kernels,
+        ceilings=ceilings,
+        notice=screener.notice,
+    )
+
+
+def check(engine: Engine, n_draws: int = CHECKED_DRAWS, first_draw: int = CHECKED_FROM) -> None:
+    """Hold an engine against the reference.
+
+    Raises:
+        EngineError: it states a prefix that is not the reference's.
+    """
+    law = engines.make("reference", engine.ensemble, engine.x_train, engine.y_train)
+    stated, right = (one.screen(first_draw, n_draws) for one in (engine, law))
+    wrong = np.flatnonzero((stated != BORDERLINE) & (stated != right))
+    if len(wrong):
+        row = int(wrong[0])
+        raise EngineError(
+            f"engine {engine.name} disagrees with the reference on draw {first_draw + row} of seed "
+            f"{engine.ensemble.seed}: prefix {stated[row]}, by the law {right[row]}.",
+            why="the speed of wrong answers is worth nothing.",
+            fix="please report it with the output of `biasgpu doctor`; until then measure another "
+            "engine: engine='torch' (--engine torch).",
+        )
+
+
+def _timed(engine: Engine, time_s: float) -> tuple[int, float, float, int]:
+    """Draws, seconds, the best batch's draws a second, and borderline draws."""
+    pace = Pace(engine.granularity, minimum=engine.minimum)
+    first, best, n_borderline = MEASURED_FROM, 0.0, 0
+    warm = pace.next()
+    start = time.perf_counter()
+    engine.screen(first, warm)
+    pace.measured(warm, time.perf_counter() - start)
+    n_draws, elapsed_s = 0, 0.0
+    while elapsed_s < time_s:
+        n = pace.next(time_s - elapsed_s)
+        start = time.perf_counter()
+        prefixes = engine.screen(first + n_draws, n)
+        took = max(time.perf_counter() - start, 1e-9)
+        pace.measured(n, took)
+        n_borderline += int((prefixes == BORDERLINE).sum())
+        n_draws, elapsed_s, best = n_draws + n, elapsed_s + took, max(best, n / took)
+    return n_draws, elapsed_s, best, n_borderline
+
+
+def _parts(engine: Engine) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """What the triton engine's kernels and its device do by themselves."""
+    if engine.name != "triton" or engine.ensemble.method != "direct":
+        return [], {}
+    from biasgpu.engines.triton_direct import TritonDirectEngine
+    from biasgpu.engines.triton_timing import device_ceilings, kernel_times
+
+    if not isinstance(engine, TritonDirectEngine):
+        return [], {}
+    import torch
+
+    from biasgpu.engines.triton_device import on_device
+
+    on_gpu, device = engine.device.startswith("cuda"), torch.device(engine.device)
+    with on_device(device):
+        found = kernel_times(engine, KERNEL_DRAWS if on_gpu else 1)
+        ceilings = device_ceilings(device, 1 << 14 if on_gpu else 1)
+    return [asdict(one) for one in found], ceilings
