@@ -66,13 +66,27 @@ def _nothing(x: Any, n: int, w: Any, slots: Any, order: int) -> Any:
 
 
 @njit(forceinline=True)
+def _none_ahead(
+    x: Any, y: Any, at: int, far: Any, row: int, n: int, n_samples: int, w: Any, slots: Any,
+    order: int, base: Any,
+) -> int:  # fmt: skip
+    return 0
+
+
+@njit(forceinline=True)
 def _unit_bounds(
     w: Any, slots: Any, op: Any, constants: Any, bounds: Any, order: int, magnitudes: int
 ) -> Any:
     return unit_bounds(w, slots, op, constants, bounds)
 
 
-def make_dense(name: str, sums: Any, common: Any = _nothing, bounds_of: Any = _unit_bounds) -> Any:
+def make_dense(
+    name: str,
+    sums: Any,
+    common: Any = _nothing,
+    bounds_of: Any = _unit_bounds,
+    ahead: Any = _none_ahead,
+) -> Any:
     """The layer, given how to add up.
 
     Args:
@@ -80,6 +94,8 @@ def make_dense(name: str, sums: Any, common: Any = _nothing, bounds_of: Any = _u
         sums: of four units, for two samples.
         common: of four units, what all samples have in common; handed on to `sums`.
         bounds_of: error bounds of four units.
+        ahead: sums of four units for the first samples, to where the outputs go; says how many it
+            took. `sums` is for the others.
     """
 
     @njit
@@ -135,9 +151,17 @@ def make_dense(name: str, sums: Any, common: Any = _nothing, bounds_of: Any = _u
                 if op[PAIR]:
                     worst = pair_bound(w, slots[0], slots[1], op, constants, ranges)
             base = common(x, n_in, w, slots, order)
+            far = (s1 * width, s2 * width, s3 * width)
+            done = ahead(
+                x, y, first * width, far, units * width, n_in, n_samples, w, slots, order, base
+            )
             for a in range(0, n_samples, 2):
                 b = min(a + 1, n_samples - 1)
-                out_a, out_b = sums(x, a * n_in, b * n_in, n_in, w, slots, order, base)
+                if a < done:
+                    out_a = load4(y, (0, s1, s2, s3), a * units + first)
+                    out_b = load4(y, (0, s1, s2, s3), b * units + first)
+                else:
+                    out_a, out_b = sums(x, a * n_in, b * n_in, n_in, w, slots, order, base)
                 if columns > n_in:
                     bias = load4(w, slots, n_in)
                     out_a, out_b = add4(out_a, bias), add4(out_b, bias)
@@ -147,8 +171,8 @@ def make_dense(name: str, sums: Any, common: Any = _nothing, bounds_of: Any = _u
                     raise_ceiling(ceilings, b * width, max4(add4(out_b, errors)))
                 if op[RELU_AFTER]:
                     out_a, out_b = relu4(out_a), relu4(out_b)
-                keep4(y, (a * units + first) * width, s1 * width, s2 * width, s3 * width, out_a)
-                keep4(y, (b * units + first) * width, s1 * width, s2 * width, s3 * width, out_b)
+                keep4(y, (a * units + first) * width, far[0], far[1], far[2], out_a)
+                keep4(y, (b * units + first) * width, far[0], far[1], far[2], out_b)
             if screening(w):
                 note_range(w, op, ranges, first, errors[0], top[0], bottom[0])
                 note_range(w, op, ranges, first + s1, errors[1], top[1], bottom[1])

@@ -10,10 +10,12 @@ by side: two of sixteen lanes or four of eight, which makes four states and keep
 busy meanwhile.
 
 With the block number in counter word 0 and the draw in words 2 and 3, everything of round one that
-depends on the draw, and half of round two, is the same for all blocks; LLVM moves it out of the
-loop.
+depends on the draw, and half of round two, is the same for all blocks. LLVM moves it out of a loop
+that is given names as vectors (`named`); it cannot where they are read inside a loop that also
+writes to memory.
 
 Cost: 6 vector instructions a round; with 10 rounds, 60 for 32 words, less what is moved out.
+Of sixteen lanes, the last round puts products into place before it mixes them: 8 for 32 words.
 """
 
 from __future__ import annotations
@@ -43,6 +45,33 @@ _LOW = 0xFFFFFFFF
 
 
 @intrinsic
+def named(typingctx: Any, buffer: Any, names: Any) -> Any:
+    """The draws in the lanes, as vectors for `several_blocks`.
+
+    Args (in numba):
+        buffer: an array whose dtype says how many lanes: float32 for 16, float64 for 8.
+        names: uint64 array: the low halves of 8 draw numbers, then their high halves; 16 lanes have
+            two such groups.
+
+    Returns:
+        u64x8, as many as there are halves.
+    """
+    count = 4 if buffer.dtype == types.float32 else 2
+    signature = types.UniTuple(u64x8, count)(buffer, names)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = []
+        for half in range(count):
+            offset = ir.IntType(64)(8 * half)
+            pointer = element_pointer(context, builder, signature.args[1], args[1], offset)
+            pointer = builder.bitcast(pointer, llvm_type(u64x8).as_pointer())
+            vectors.append(builder.load(pointer, align=8))
+        return context.make_tuple(builder, signature.return_type, vectors)
+
+    return signature, codegen
+
+
+@intrinsic
 def several_blocks(
     typingctx: Any, buffer: Any, names: Any, stream: Any, blocks: Any, k0: Any, k1: Any
 ) -> Any:
@@ -50,8 +79,7 @@ def several_blocks(
 
     Args (in numba):
         buffer: an array whose dtype says how many lanes: float32 for 16, float64 for 8.
-        names: uint64 array: the low halves of 8 draw numbers, then their high halves; 16 lanes have
-            two such groups.
+        names: the draws, from `named`.
         stream: uint64, what the words are for.
         blocks: a tuple of uint64 block numbers below 2**32.
         k0, k1: uint64, the halves of the seed.
@@ -66,15 +94,10 @@ def several_blocks(
     )
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        intp = ir.IntType(64)
-
-        def name(offset: int) -> Any:
-            pointer = element_pointer(context, builder, signature.args[1], args[1], intp(offset))
-            return builder.load(builder.bitcast(pointer, llvm_type(u64x8).as_pointer()), align=8)
-
         stream = splat(builder, args[2], u64x8)
+        draws = cgutils.unpack_tuple(builder, args[1])
         states = [
-            [splat(builder, block, u64x8), stream, name(16 * group), name(16 * group + 8)]
+            [splat(builder, block, u64x8), stream, draws[2 * group], draws[2 * group + 1]]
             for block in cgutils.unpack_tuple(builder, args[3])
             for group in range(words.lanes // 8)
         ]
@@ -139,14 +162,23 @@ def _ten_rounds(builder: Any, states: list[list[Any]], keys: Any, words: Any) ->
     def product(value: Any, multiplier: int) -> Any:
         return builder.mul(builder.and_(value, mask), constant(u64x8, multiplier))
 
-    for round_number in range(ROUNDS):
-        k0, k1 = (
-            splat(builder, builder.add(key, ir.IntType(64)(round_number * step)), u64x8)
+    def round_keys(round_number: int, vector: Any) -> list[Any]:
+        number = llvm_type(vector).element
+        values = (
+            builder.add(key, ir.IntType(64)(round_number * step))
             for key, step in zip(keys, (WEYL_0, WEYL_1), strict=True)
         )
-        products = [
-            (product(state[0], MULTIPLIER_0), product(state[2], MULTIPLIER_1)) for state in states
+        return [
+            splat(builder, builder.trunc(value, number) if number.width < 64 else value, vector)
+            for value in values
         ]
+
+    def round_products(state: list[Any]) -> tuple[Any, Any]:
+        return product(state[0], MULTIPLIER_0), product(state[2], MULTIPLIER_1)
+
+    for round_number in range(ROUNDS - 1):
+        k0, k1 = round_keys(round_number, u64x8)
+        products = [round_products(state) for state in states]
         for state, (p0, p1) in zip(states, products, strict=True):
             c1, c3 = state[1], state[3]
             state[0] = builder.xor(builder.xor(builder.lshr(p1, shift), c1), k0)
@@ -157,21 +189,30 @@ def _ten_rounds(builder: Any, states: list[list[Any]], keys: Any, words: Any) ->
         heads = in_step(builder, [state[word] for state in states for word in (0, 2)])
         for state, c0, c2 in zip(states, heads[0::2], heads[1::2], strict=True):
             state[0], state[2] = c0, c2
+    k0, k1 = round_keys(ROUNDS - 1, words)
     groups = words.lanes // 8
     result = []
     for first in range(0, len(states), groups):
         mine = states[first : first + groups]
-        result += [_join(builder, [state[word] for state in mine]) for word in range(4)]
+        p0, p1 = zip(*(round_products(state) for state in mine), strict=True)
+        c1, c3 = (_join(builder, [state[word] for state in mine]) for word in (1, 3))
+        result += [
+            builder.xor(builder.xor(_join(builder, p1, 1), c1), k0),
+            _join(builder, p1),
+            builder.xor(builder.xor(_join(builder, p0, 1), c3), k1),
+            _join(builder, p0),
+        ]
     return result
 
 
-def _join(builder: Any, groups: list[Any]) -> Any:
-    """The low halves of one u64x8 as an i32x8, of two as an i32x16."""
+def _join(builder: Any, groups: Any, half: int = 0) -> Any:
+    """The low halves (or the high ones: 1) of one u64x8 as an i32x8, of two as an i32x16."""
     if len(groups) == 1:
-        return builder.trunc(groups[0], llvm_type(i32x8))
+        value = builder.lshr(groups[0], constant(u64x8, 32)) if half else groups[0]
+        return builder.trunc(value, llvm_type(i32x8))
     first, second = (builder.bitcast(value, llvm_type(i32x16)) for value in groups)
-    even = ir.Constant(ir.VectorType(ir.IntType(32), 16), list(range(0, 32, 2)))
-    return builder.shuffle_vector(first, second, even)
+    places = ir.Constant(ir.VectorType(ir.IntType(32), 16), list(range(half, 32, 2)))
+    return builder.shuffle_vector(first, second, places)
 
 
 @intrinsic

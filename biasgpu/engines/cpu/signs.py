@@ -20,7 +20,7 @@ from numba import njit
 
 from biasgpu.deferred.plan import GROUP, LANES
 from biasgpu.engines.cpu.octaves import quick_normals
-from biasgpu.engines.cpu.philox import several_blocks
+from biasgpu.engines.cpu.philox import named, several_blocks
 from biasgpu.engines.cpu.simd import lanes_above, lanes_negative, negative, splat_like
 from biasgpu.engines.cpu.units import OFFSET, RECTIFIED, UNITS
 from biasgpu.rng import STREAM_DIRECTIONS, STREAM_OUTPUTS
@@ -39,8 +39,8 @@ def certain_errors(w: Any, names: Any, layers: Any, seed: Any) -> Any:
         layers: int64 `(layers, N_COLUMNS)`.
     """
     k0, k1 = seed & np.uint64(0xFFFFFFFF), seed >> np.uint64(32)
-    zero = np.uint64(0)
-    words = several_blocks(w, names, np.uint64(STREAM_OUTPUTS), (zero,), k0, k1)
+    zero, draws = np.uint64(0), named(w, names)
+    words = several_blocks(w, draws, np.uint64(STREAM_OUTPUTS), (zero,), k0, k1)
     z = quick_normals(words[:4])
     last = len(layers) - 1
     first, second = z[0], z[1]
@@ -56,7 +56,7 @@ def certain_errors(w: Any, names: Any, layers: Any, seed: Any) -> Any:
         offset, units = layers[number, OFFSET], layers[number, UNITS]
         block = np.uint64(offset // GROUP * LANES)
         blocks = (block, block + np.uint64(1))
-        words = several_blocks(w, names, np.uint64(STREAM_DIRECTIONS), blocks, k0, k1)
+        words = several_blocks(w, draws, np.uint64(STREAM_DIRECTIONS), blocks, k0, k1)
         place = offset % GROUP // LANES
         silent = _ALL
         for word in range(4):

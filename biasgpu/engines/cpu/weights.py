@@ -15,7 +15,7 @@ from numba.core.extending import overload
 from biasgpu.engines.cpu.distinct import distinct
 from biasgpu.engines.cpu.gaussian import normal_f64, normals_f32
 from biasgpu.engines.cpu.memory import vector_at
-from biasgpu.engines.cpu.philox import odd_integer, odd_shift, several_blocks
+from biasgpu.engines.cpu.philox import named, odd_integer, odd_shift, several_blocks
 from biasgpu.engines.cpu.program import GIVEN, UNIFORM_8, UNIFORM_16, UNIFORM_32
 from biasgpu.engines.cpu.simd import splat_like, store
 from biasgpu.engines.cpu.vectors import (
@@ -182,7 +182,7 @@ def _make_drawer(
         k0, k1 = seed & np.uint64(0xFFFFFFFF), seed >> np.uint64(32)
         factor = splat_like(buffer, buffer.dtype.type(scale * shrunk))
         per_block = 4 * weights_per_word * width
-        start, stream = np.uint64(block), np.uint64(STREAM_WEIGHTS)
+        start, stream, draws = np.uint64(block), np.uint64(STREAM_WEIGHTS), named(buffer, names)
         # Between the places of a unit's last block and of the next one's first.
         gap = stride * width - (n_blocks - 1) * per_block
         total, b0, in0, at0 = count * n_blocks, 0, 0, 0
@@ -193,14 +193,14 @@ def _make_drawer(
                 b2, in2, at2 = _next(b1, in1, at1, total, n_blocks, per_block, gap)
                 b3, in3, at3 = _next(b2, in2, at2, total, n_blocks, per_block, gap)
                 blocks = (c0, c1, start + np.uint64(b2), start + np.uint64(b3))
-                words = several_blocks(buffer, names, stream, blocks, k0, k1)
+                words = several_blocks(buffer, draws, stream, blocks, k0, k1)
                 write(buffer, at0, words[:4], factor)
                 write(buffer, at1, words[4:8], factor)
                 write(buffer, at2, words[8:12], factor)
                 write(buffer, at3, words[12:], factor)
                 b0, in0, at0 = _next(b3, in3, at3, total, n_blocks, per_block, gap)
             else:
-                words = several_blocks(buffer, names, stream, (c0, c1), k0, k1)
+                words = several_blocks(buffer, draws, stream, (c0, c1), k0, k1)
                 write(buffer, at0, words[:4], factor)
                 write(buffer, at1, words[4:], factor)
                 b0, in0, at0 = _next(b1, in1, at1, total, n_blocks, per_block, gap)
