@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import baseline, deferred_table, records
+from benchmarks import baseline, deferred_table, records, study_table
 from benchmarks.screening import TARGETS
 
 
@@ -50,3 +50,6 @@ if __name__ == "__main__":
     deferred = records.latest(records.read(), deferred_table.belongs)
     if deferred:
         sys.stdout.write("\n" + deferred_table.markdown(deferred) + "\n")
+    study = records.latest(records.read(), study_table.belongs)
+    if study:
+        sys.stdout.write("\n" + study_table.markdown(study) + "\n")

@@ -13,7 +13,7 @@ from biasgpu.cli import output
 # Command -> (module with an attribute `command`, the line that `biasgpu --help` shows).
 COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("biasgpu.cli.sample", "Draw networks and keep those that fit the training set."),
-    "train": ("biasgpu.cli.train", "Train networks and keep those without training error."),
+    "train": ("biasgpu.cli.train", "Train networks and keep those that reach zero training error."),
     "compare": ("biasgpu.cli.compare", "Compare random networks that fit with trained ones."),
     "show": ("biasgpu.cli.show", "Show what a results file holds, or one of its networks."),
     "verify": ("biasgpu.cli.verify", "Rebuild and recheck every fit of a results file."),

@@ -114,7 +114,7 @@ def test_an_engine_works_in_a_forked_child() -> None:
 
 def test_stages_keep_to_their_limit() -> None:
     assert stage_ends(40).tolist() == [2, 4, 8, 16, 32, 40]
-    assert stage_ends(40, costly_weights=True).tolist() == [4, 16, 32, 40]
+    assert stage_ends(40, costly_weights=True).tolist() == [4, 8, 16, 32, 40]
     assert stage_ends(5, costly_weights=True, limit=1).tolist() == [1, 2, 3, 4, 5]
 
 
