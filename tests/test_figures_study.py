@@ -179,3 +179,12 @@ def test_ordered_colours_grow_lighter_evenly() -> None:
         steps = np.diff(lightness)
         assert len(rgb) == n and lightness.max() < 85  # seen on white
         assert (steps > 0.8 * 60 / max(n - 1, 1)).all()
+
+
+def test_a_long_list_of_missing_cells_is_counted() -> None:
+    cells = study(n_trains=(2, 4, 6, 8, 10, 12, 14), data_seeds=(200, 201))
+    cells = without(cells, lambda cell: cell.way == "sgd" and cell.data_seed == 201)
+    said = note(figures.curves(cells))
+    assert "7 cells." in said
+    assert "data seed 201" not in said
+    assert len(said) < 700

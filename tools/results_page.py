@@ -82,7 +82,7 @@ def several(study: StudyFolder) -> str:
             f"{np.mean(success):.1%}" if success else "",
             f"{sum(c.n_networks for c in trained):,}",
         ])  # fmt: skip
-    note = "Means over four data seeds; ± is the standard error over them."
+    note = "Means over the data seeds that have the networks; ± is the standard error over them."
     return table(rows) + f"\n\n{note}\n"
 
 
@@ -133,10 +133,13 @@ def problems(study: StudyFolder) -> str:
     found = [cell for cell in study.cells() if cell.problem]
     if not found:
         return "Every cell has all the networks that were asked for.\n"
+    groups: dict[tuple[str, str, str, int, str], list[int]] = defaultdict(list)
+    for cell in found:
+        name = way(cell), str(cell.architecture), cell.prior, cell.data_seed, cell.problem
+        groups[name].append(cell.n_train)
     lines = [
-        f"- {way(cell)}, {cell.architecture}, {cell.prior}, data seed {cell.data_seed}, "
-        f"N = {cell.n_train}: {cell.problem}"
-        for cell in found
+        f"- {how}, {name}, {prior}, data seed {seed}, N = {', '.join(map(str, n))}: {problem}"
+        for (how, name, prior, seed, problem), n in groups.items()
     ]
     return "\n".join(lines) + "\n"
 

@@ -73,6 +73,9 @@ def chosen_n_train(cells: Sequence[Cell], n_train: int | None) -> int:
     return n_train
 
 
+MOST_PLACES = 4  # without networks that a note lists by name
+
+
 def finite_accuracy(cell: Cell) -> np.ndarray:
     """float64 `(n,)`: test accuracies, those that are unknown left out."""
     return cell.test_accuracy[np.isfinite(cell.test_accuracy)]
@@ -96,7 +99,11 @@ def missing(comparison: Comparison) -> list[str]:
                     f"{n}" if gone == seeds else f"{n} (data seed {', '.join(map(str, gone))})"
                     for n, gone in sorted(empty.items())
                 ]
-                said.append(f"No networks: {NAMES[way]} {label} at N = {', '.join(places)}.")
+                if len(places) > MOST_PLACES:  # a list that would cover the figure
+                    count = sum(map(len, empty.values()))
+                    said.append(f"No networks: {NAMES[way]} {label}, {count} cells.")
+                else:
+                    said.append(f"No networks: {NAMES[way]} {label} at N = {', '.join(places)}.")
             for problem, count in problems.items():
                 cells = "1 cell" if count == 1 else f"{count} cells"
                 said.append(f"{NAMES[way]} {label}, {cells}: {problem.rstrip('.')}.")
