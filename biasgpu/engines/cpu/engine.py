@@ -123,16 +123,24 @@ class CpuEngine(ChunkedEngine[Workspace]):
         return unsupported(ensemble)
 
     @property
+    def kind(self) -> str:
+        """See `ChunkedEngine.kind`."""
+        return "direct"
+
+    @property
     def notice(self) -> str:
         """See `Engine.notice`: compiling takes a while, once."""
         if is_compiled():
             return ""
         return "compiling the cpu engine for this machine, once: about half a minute."
 
-    def prepare(self) -> None:
-        """See `Engine.prepare`: compiles, or loads what is compiled."""
+    def compile_screen(self) -> None:
+        """See `ChunkedEngine.compile_screen`."""
         space = Workspace.make(self.program, 1, np.float32)
         self._screen_chunk(space, 0, np.empty(0, np.uint16))
+
+    def prepare(self) -> None:
+        """See `Engine.prepare`: compiles, or loads what is compiled."""
         super().prepare()
         note_compiled()
 
