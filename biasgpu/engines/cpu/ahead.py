@@ -26,10 +26,12 @@ PARTS = {
     "direct": ("screen", "answers"),
     "deferred": ("screen", "settle"),
     "deferred-front": ("screen", "settle"),
+    "training": ("law", "answers"),  # what judges trained networks
 }
 
 
-# The working directory is no place to import from; ours comes last, and counts where no other has it.
+# Nothing is imported from the working directory (-P). This package's place comes last, and counts
+# where it was not imported from where Python looks by itself.
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv.pop(1)); "
     "from biasgpu.engines.cpu.machine_code import run; run(*sys.argv[1:])"
@@ -58,11 +60,14 @@ class Ahead:
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            part = line.decode(errors="replace").strip()
-            if part in self._done:
-                self._done[part].set()
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        with stdin, stdout:
+            for line in stdout:
+                part = line.decode(errors="replace").strip()
+                if part in self._done:
+                    self._done[part].set()
+            self._process.wait()
         for event in self._done.values():  # it has ended, well or not: nothing more will come
             event.set()
 
@@ -81,11 +86,7 @@ class Ahead:
         if os.getpid() != self._parent:
             return
         self._process.kill()
-        self._process.wait()
         self._reader.join()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
 
 
 _all: dict[str, Ahead] = {}

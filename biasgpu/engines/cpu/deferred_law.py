@@ -46,7 +46,8 @@ def _make_products() -> Any:
     def products(a: Any, n: int, b: Any, m: int, length: int, out: Any) -> None:
         """`dots` of all rows, so many of `a` at a time that they stay in the cache."""
         _ = digest
-        size, zero = 32, np.int64(0)  # not a literal: see gram_schmidt.py
+        zero: Any = np.int64(0)  # not a literal: see gram_schmidt.py
+        size = 32
         sums = np.empty(min(n, size) * m * SUMS)
         for i in range(0, n, size):
             rows = min(size, n - i)
@@ -65,7 +66,7 @@ def _make_sums() -> Any:
     ) -> None:  # fmt: skip
         """`combine` of all rows; those of `b` begin at `at`, `stride` apart."""
         _ = digest
-        zero = np.int64(0)
+        zero: Any = np.int64(0)
         combine(x, zero, length, n, factors, zero, m, 1.0, b, at, stride, m, length, lower)
 
     return sums

@@ -24,7 +24,9 @@ def _append(
 ) -> None:  # fmt: skip
     """`orthogonal._append` in place: row i of `x`."""
     row, r_at, n = i * length, i * width, i - begin
-    zero, one, whole = np.int64(0), np.int64(1), np.bool_(False)
+    zero: Any = np.int64(0)
+    one: Any = np.int64(1)
+    whole: Any = np.bool_(False)
     # One call in a loop, not three: what is compiled is laid into every call.
     for turn in range(3):
         at, count = begin * length, n
@@ -58,7 +60,9 @@ def make_orthonormalize() -> Any:
     def orthonormalize(x: Any, length: int, ends: Any, r: Any, width: int) -> None:
         """Rows of `x` become directions; `r`, `(n, width)` and zero before, the coefficients."""
         _ = digest
-        zero, whole, begin = np.int64(0), np.bool_(False), np.int64(0)
+        zero: Any = np.int64(0)
+        whole: Any = np.bool_(False)
+        begin: Any = np.int64(0)
         for end in ends:
             n = end - begin
             at, r_at = begin * length, begin * width

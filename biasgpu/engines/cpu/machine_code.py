@@ -12,7 +12,7 @@ import threading
 
 import numpy as np
 
-from biasgpu import answers, priors
+from biasgpu import answers, exact, priors
 from biasgpu.architectures import lenet, mlp
 from biasgpu.deferred import orthogonal
 from biasgpu.deferred.ensemble import DeferredEnsemble
@@ -37,7 +37,10 @@ def main(kind: str, digest: str) -> int:
     """
     if int(digest, 16) != source_digest():
         return FOREIGN
-    (_direct if kind == "direct" else _deferred)(kind)
+    if kind in ("direct", "training"):
+        _direct(kind)
+    else:
+        _deferred(kind)
     note_compiled(kind)
     return 0
 
@@ -45,9 +48,12 @@ def main(kind: str, digest: str) -> int:
 def _direct(kind: str) -> None:
     x, y = _samples((1, SIDE, SIDE))
     ensemble = Ensemble(lenet("1/6"), priors.make("uniform"), x.shape[1:], 2, seed=0)
-    engine = CpuEngine(ensemble, x, y, threads=1)
-    engine.compile_screen()
-    _say("screen")
+    if kind == "training":
+        exact.prepare(ensemble)
+        _say("law")
+    else:
+        CpuEngine(ensemble, x, y, threads=1).compile_screen()
+        _say("screen")
     answers.prepare(ensemble)
     _say("answers")
 

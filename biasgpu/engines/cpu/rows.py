@@ -93,7 +93,9 @@ def dots(
     """
     if m == 0:
         return
-    zero, first, size = splat_like(a, 0.0), np.int64(0), np.int64(SUMS)
+    first: Any = np.int64(0)  # no literal, for which numba would compile `_four` again
+    size: Any = np.int64(SUMS)
+    zero = splat_like(a, 0.0)
     for i in range(n * m):
         store(sums, i * SUMS, zero)
     for begin in range(0, length, CHUNK):
