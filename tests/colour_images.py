@@ -57,5 +57,5 @@ def expected(pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     keep = np.isin(labels, pair)
     x = pictures(labels, len(BATCHES) - 1)[keep].astype(np.float32) / np.float32(255)
     spec = DATASETS["cifar10"]
-    mean, std = (np.float32(part)[:, None, None] for part in (spec.mean, spec.std))
+    mean, std = (np.array(part, np.float32)[:, None, None] for part in (spec.mean, spec.std))
     return (x - mean) / std, np.where(labels[keep] == pair[0], 0, 1)

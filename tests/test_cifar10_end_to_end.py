@@ -128,7 +128,7 @@ def test_a_study_from_archive_to_figures(data: Path, tmp_path: Path) -> None:
         gradient_norms=True,
         output=tmp_path / "study",
     )
-    assert study.problems() == []
+    assert study.problems() == {}
     cells = study.cells()
     assert {(cell.n_train, cell.data_seed) for cell in cells} == {
         (n, seed) for n in (2, 4) for seed in (200, 201)

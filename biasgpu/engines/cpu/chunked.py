@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from biasgpu.engines.base import BORDERLINE, Engine, Prefixes
 from biasgpu.engines.cpu import ahead
+from biasgpu.engines.cpu.digest import is_compiled
 from biasgpu.engines.cpu.vectors import LANES_F32
 from biasgpu.engines.cpu.workers import AnySpace, Workers
 from biasgpu.ensemble import Ensemble
@@ -49,6 +50,14 @@ class ChunkedEngine(Engine, Generic[AnySpace]):
     @abstractmethod
     def kind(self) -> str:
         """What is compiled for it: a key of `ahead.PARTS`."""
+
+    @property
+    def notice(self) -> str:
+        """See `Engine.notice`: compiling takes a while, once."""
+        if is_compiled(self.kind):
+            return ""
+        until = " Until then the law decides, slowly." if ahead.pending(self.kind, "screen") else ""
+        return f"compiling the cpu engine for this machine, once.{until}"
 
     @abstractmethod
     def compile_screen(self) -> None:

@@ -167,13 +167,6 @@ class DeferredCpuEngine(ChunkedEngine[Space]):
         )
 
     @property
-    def notice(self) -> str:
-        """See `Engine.notice`: compiling takes a while, once."""
-        if is_compiled(self.kind):
-            return ""
-        return "compiling the cpu engine for this machine, once: some ten seconds."
-
-    @property
     def kind(self) -> str:
         """See `ChunkedEngine.kind`."""
         return "deferred" if self._plan.shared or self._plan.infinite else "deferred-front"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from biasgpu.engines.base import MAX_TRAIN, Prefixes
 from biasgpu.engines.cpu.chunked import ChunkedEngine
-from biasgpu.engines.cpu.digest import is_compiled, note_compiled
+from biasgpu.engines.cpu.digest import note_compiled
 from biasgpu.engines.cpu.first import Inputs
 from biasgpu.engines.cpu.program import lower, unsupported
 from biasgpu.engines.cpu.screen import compiled_screen
@@ -126,13 +126,6 @@ class CpuEngine(ChunkedEngine[Workspace]):
     def kind(self) -> str:
         """See `ChunkedEngine.kind`."""
         return "direct"
-
-    @property
-    def notice(self) -> str:
-        """See `Engine.notice`: compiling takes a while, once."""
-        if is_compiled():
-            return ""
-        return "compiling the cpu engine for this machine, once: about half a minute."
 
     def compile_screen(self) -> None:
         """See `ChunkedEngine.compile_screen`."""
