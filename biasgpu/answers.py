@@ -43,7 +43,7 @@ def classify(
     Raises:
         NonFiniteError: a logit is infinite or not a number.
     """
-    if not quick(ensemble):
+    if not quick(ensemble) or _being_compiled():
         return _by_law(ensemble, draws, arrangement, x, threads)
     from biasgpu.engines.cpu.answers import OPEN
 
@@ -65,6 +65,12 @@ def quick(ensemble: Ensemble) -> bool:
     from biasgpu.engines.cpu.program import unsupported
 
     return unsupported(ensemble) is None
+
+
+def _being_compiled() -> bool:
+    from biasgpu.engines.cpu import ahead
+
+    return ahead.pending("direct", "answers")
 
 
 def prepare(ensemble: Ensemble) -> None:

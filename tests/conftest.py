@@ -13,6 +13,8 @@ REQUIRE_GPU = os.environ.get("BIASGPU_REQUIRE_GPU") == "1"
 # Before any kernel is imported: without a GPU, kernels are tested in Triton's interpreter.
 if not any(map(os.path.exists, engines.GPU_FILES)) and not REQUIRE_GPU:
     os.environ["TRITON_INTERPRET"] = "1"
+# Every test has a cache of its own, which does not say what is compiled: none may look for more.
+os.environ["BIASGPU_COMPILE_AHEAD"] = "0"
 
 
 @pytest.fixture(autouse=True)

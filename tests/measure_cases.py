@@ -40,6 +40,17 @@ ARCHITECTURES: Architectures = {
         ],
         (3, 11, 13),
     ),
+    "colour images, convolutions": (
+        [
+            Conv2d(1, kernel=5), ReLU(), MaxPool2d(2), Conv2d(2, kernel=5), ReLU(), MaxPool2d(2),
+            Flatten(), Dense(20), ReLU(), Dense(14), ReLU(), Dense(2),
+        ],
+        (3, 32, 32),
+    ),
+    "colour images, pooled first": (
+        [MaxPool2d(2), Flatten(), Dense(20), ReLU(), Dense(10), ReLU(), Dense(2)],
+        (3, 32, 32),
+    ),
     "a pool of one": (
         [Conv2d(2, kernel=1), MaxPool2d(1), ReLU(), MaxPool2d(2), Flatten(), Dense(1)],
         (3, 5, 4),

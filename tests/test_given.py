@@ -35,6 +35,21 @@ NETWORKS: dict[str, tuple[Sequence[Layer], tuple[int, ...]]] = {
         ],
         (2, 9, 8),
     ),
+    "colour images": (
+        [
+            Conv2d(2, kernel=5),
+            ReLU(),
+            MaxPool2d(2),
+            Conv2d(5, kernel=5),
+            ReLU(),
+            MaxPool2d(2),
+            Flatten(),
+            Dense(40),
+            ReLU(),
+            Dense(2),
+        ],
+        (3, 32, 32),
+    ),
     "pool first": ([MaxPool2d(2), Flatten(), ReLU(), Dense(6), ReLU(), Dense(1)], (1, 7, 6)),
 }
 

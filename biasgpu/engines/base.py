@@ -83,6 +83,10 @@ class Engine(ABC):
         exact.prepare(self.ensemble)
         answers.prepare(self.ensemble)
 
+    def begin(self) -> None:
+        """Get ready for the first draws, however slowly; the rest may go on meanwhile."""
+        self.prepare()
+
     @property
     def granularity(self) -> int:
         """The engine works best on multiples of so many draws."""
@@ -92,6 +96,9 @@ class Engine(ABC):
     def minimum(self) -> int:
         """Fewer draws at a time take the engine as long as so many."""
         return 1
+
+    def abandon(self) -> None:  # noqa: B027 (most engines have nothing under way)
+        """Stop what is still under way: `close` then waits for nothing."""
 
     def close(self) -> None:  # noqa: B027 (most engines hold nothing)
         """Give back threads and memory."""

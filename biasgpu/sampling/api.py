@@ -143,6 +143,9 @@ def sample(
             started_s=started_s,
         )
         return session.run()
+    except BaseException:
+        screener.abandon()
+        raise
     finally:
         screener.close()
         if store is not None:
@@ -222,7 +225,7 @@ def resume(
     try:
         if screener.notice:
             emit(Note(screener.notice))
-        screener.prepare()  # what is stored is rebuilt before the session begins
+        screener.begin()  # what is stored is rebuilt before the session begins
         started_s = time.perf_counter()
         about = about_session(screener, threads, found.rules, found.run.confidence)
         store = Store.reopen(path, provenance=about)
@@ -255,6 +258,9 @@ def resume(
             started_s=started_s,
         )
         return session.run()
+    except BaseException:
+        screener.abandon()
+        raise
     finally:
         screener.close()
         if store is not None:

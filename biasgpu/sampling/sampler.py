@@ -244,8 +244,11 @@ def stream(
 
 def _batches(sampler: Sampler, engine: Engine) -> Iterator[Batch]:
     try:
-        engine.prepare()
+        engine.begin()
         while not sampler.done:
             yield sampler.step()
+    except BaseException:
+        engine.abandon()
+        raise
     finally:
         engine.close()

@@ -130,7 +130,7 @@ class Session(Generic[Kind]):
     def _prepare(self) -> None:
         # Compiling is no part of the work, nor is what came before the first draw of the speed.
         before_s = time.perf_counter()
-        self._engine.prepare()
+        self._engine.begin()
         self._source.prepare()
         now_s = time.perf_counter()
         self._origin_s += now_s - before_s

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.deferred.plan import GROUP, LANES
 from biasgpu.engines.base import BORDERLINE, Prefixes
+from biasgpu.engines.cpu import ahead
 from biasgpu.engines.cpu.chunked import ChunkedEngine
 from biasgpu.engines.cpu.deferred_screen import (
     compiled_front_screen,
@@ -71,9 +72,9 @@ class DeferredCpuEngine(ChunkedEngine[Space]):
         *,
         threads: int | None = None,
     ) -> None:
-        super().__init__(ensemble, x_train, y_train, threads)
         plan, n = ensemble.plan, len(y_train)
         self._plan = plan
+        super().__init__(ensemble, x_train, y_train, threads)
         self._layers = np.zeros((len(plan.layers), N_COLUMNS), dtype=np.int64)
         self._masks = np.zeros(LANES * len(plan.layers))
         for number, layer in enumerate(plan.layers):
@@ -166,33 +167,33 @@ class DeferredCpuEngine(ChunkedEngine[Space]):
         )
 
     @property
-    def notice(self) -> str:
-        """See `Engine.notice`: compiling takes a while, once."""
-        if is_compiled(self._kind):
-            return ""
-        return "compiling the cpu engine for this machine, once: some twenty seconds."
+    def kind(self) -> str:
+        """See `ChunkedEngine.kind`."""
+        return "deferred" if self._plan.shared or self._plan.infinite else "deferred-front"
 
-    @property
-    def _kind(self) -> str:
-        return "deferred" if self._front is None else "deferred-front"
+    def compile_screen(self) -> None:
+        """See `ChunkedEngine.compile_screen`."""
+        self._screen_chunk(self._space(), 0, np.empty(0, np.uint16))
+
+    def compile_settle(self) -> None:
+        """Compile what float64 needs, or load it from disk."""
+        self._settle_draws(self._space(), np.empty(0, np.uint64))
 
     def prepare(self) -> None:
         """See `Engine.prepare`: compiles, or loads what is compiled.
 
         What float64 needs is compiled while float32 works already; until then the law decides.
         """
-        space = self._space()
-        self._screen_chunk(space, 0, np.empty(0, np.uint16))
         super().prepare()
-        if is_compiled(self._kind):
-            self._settle_draws(space, np.empty(0, np.uint64))
+        if is_compiled(self.kind):
+            self.compile_settle()
         elif self._settling is None:
-            self._settling = threading.Thread(target=self._compile_settle, args=(space,))
+            self._settling = threading.Thread(target=self._compile_settle)
             self._settling.start()
 
-    def _compile_settle(self, space: Space) -> None:
-        self._settle_draws(space, np.empty(0, np.uint64))
-        note_compiled(self._kind)
+    def _compile_settle(self) -> None:
+        self.compile_settle()
+        note_compiled(self.kind)
 
     @property
     def chunk(self) -> int:
@@ -212,9 +213,14 @@ class DeferredCpuEngine(ChunkedEngine[Space]):
             stages, positions = stage_ends(len(self.y_train)), np.empty(len(prefixes), np.int64)
             self._screen(*plan, self._program, space.quick_front, stages, positions, *space.quick)
         left = np.flatnonzero(prefixes == BORDERLINE)
-        compiling = self._settling is not None and self._settling.is_alive()
-        if len(left) and not compiling and not space.names[STOP]:
+        if len(left) and not self._compiling and not space.names[STOP]:
             prefixes[left] = self._settle_draws(space, first + left.astype(np.uint64))
+
+    @property
+    def _compiling(self) -> bool:
+        """Whether what float64 needs is still being compiled, here or by another process."""
+        here = self._settling is not None and self._settling.is_alive()
+        return here or ahead.pending(self.kind, "settle")
 
     def _settle_draws(self, space: Space, draws: npt.NDArray[np.uint64]) -> Prefixes:
         """Prefixes of draws in float64."""

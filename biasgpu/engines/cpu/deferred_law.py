@@ -46,11 +46,12 @@ def _make_products() -> Any:
     def products(a: Any, n: int, b: Any, m: int, length: int, out: Any) -> None:
         """`dots` of all rows, so many of `a` at a time that they stay in the cache."""
         _ = digest
+        zero: Any = np.int64(0)  # not a literal: see gram_schmidt.py
         size = 32
         sums = np.empty(min(n, size) * m * SUMS)
         for i in range(0, n, size):
             rows = min(size, n - i)
-            dots(a, i * length, length, rows, b, 0, length, m, length, sums, out, i * m, m)
+            dots(a, i * length, length, rows, b, zero, length, m, length, sums, out, i * m, m)
 
     return products
 
@@ -65,7 +66,8 @@ def _make_sums() -> Any:
     ) -> None:  # fmt: skip
         """`combine` of all rows; those of `b` begin at `at`, `stride` apart."""
         _ = digest
-        combine(x, 0, length, n, factors, 0, m, 1.0, b, at, stride, m, length, lower)
+        zero: Any = np.int64(0)
+        combine(x, zero, length, n, factors, zero, m, 1.0, b, at, stride, m, length, lower)
 
     return sums
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from biasgpu.engines.base import MAX_TRAIN, Prefixes
 from biasgpu.engines.cpu.chunked import ChunkedEngine
-from biasgpu.engines.cpu.digest import is_compiled, note_compiled
+from biasgpu.engines.cpu.digest import note_compiled
 from biasgpu.engines.cpu.first import Inputs
 from biasgpu.engines.cpu.program import lower, unsupported
 from biasgpu.engines.cpu.screen import compiled_screen
@@ -123,16 +123,17 @@ class CpuEngine(ChunkedEngine[Workspace]):
         return unsupported(ensemble)
 
     @property
-    def notice(self) -> str:
-        """See `Engine.notice`: compiling takes a while, once."""
-        if is_compiled():
-            return ""
-        return "compiling the cpu engine for this machine, once: about half a minute."
+    def kind(self) -> str:
+        """See `ChunkedEngine.kind`."""
+        return "direct"
+
+    def compile_screen(self) -> None:
+        """See `ChunkedEngine.compile_screen`."""
+        space = Workspace.make(self.program, 1, np.float32)
+        self._screen_chunk(space, 0, np.empty(0, np.uint16))
 
     def prepare(self) -> None:
         """See `Engine.prepare`: compiles, or loads what is compiled."""
-        space = Workspace.make(self.program, 1, np.float32)
-        self._screen_chunk(space, 0, np.empty(0, np.uint16))
         super().prepare()
         note_compiled()
 

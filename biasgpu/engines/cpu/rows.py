@@ -93,6 +93,8 @@ def dots(
     """
     if m == 0:
         return
+    first: Any = np.int64(0)  # no literal, for which numba would compile `_four` again
+    size: Any = np.int64(SUMS)
     zero = splat_like(a, 0.0)
     for i in range(n * m):
         store(sums, i * SUMS, zero)
@@ -102,8 +104,8 @@ def dots(
             columns = _four(j, m, b_stride, b_at)
             for i in range(0, n, TILE):
                 rows = _four(i, n, a_stride, a_at)
-                places = _four(i, n, m * SUMS, 0)
-                across = _four(j, m, SUMS, 0)
+                places = _four(i, n, m * SUMS, first)
+                across = _four(j, m, size, first)
                 s0 = _load4(sums, across, places[0])
                 s1 = _load4(sums, across, places[1])
                 s2 = _load4(sums, across, places[2])

@@ -92,5 +92,9 @@ class Trainer(ABC):
     def prepare(self) -> None:  # noqa: B027 (most trainers compile nothing)
         """Get ready what takes long once, such as compiling; without it the first networks do."""
 
+    def begin(self) -> None:
+        """Get ready for the first networks."""
+        self.prepare()
+
     def close(self) -> None:  # noqa: B027 (most trainers hold nothing)
         """Give back threads and memory."""

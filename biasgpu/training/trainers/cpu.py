@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from biasgpu.engines.cpu import ahead
 from biasgpu.engines.cpu.chunked import default_threads
 from biasgpu.engines.cpu.digest import is_compiled, note_compiled
 from biasgpu.engines.cpu.vectors import LANES_F64
@@ -186,7 +187,9 @@ class CpuTrainer(Trainer):
         n_epochs, n_kept = self.recipe.epochs, len(self._marks)
         kept = np.empty((0, n_kept, self.plan.n_parameters), np.float32)
         nothing = np.empty(0, np.uint64), kept, np.empty(0, np.int64), np.empty((0, n_epochs + 1))
+        ahead.start("training")
         self._run(Space.make(self.plan, self._lists.room), *nothing)
+        ahead.wait("training")
         note_compiled(kind())
 
     def close(self) -> None:
