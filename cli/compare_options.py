@@ -64,7 +64,7 @@ TEXTS: dict[str, tuple[str, str, str, Callable[[str], Any]]] = {
     ),
     "selection": ("selection", "HOW", "biasgpu, or published.  [default: biasgpu]", str),
     "source": ("source", "WHICH", "auto, official, or embedded.  [default: auto]", str),
-    "arch": ("arch", "NAME", "lenet, paper-mlp or mlp.  [default: lenet]", str),
+    "arch": ("arch", "NAME", "lenet, paper-mlp, resnet4 or mlp.  [default: lenet]", str),
     "widths": (
         "width",
         "LIST",

@@ -31,7 +31,7 @@ class Architecture:
         layers: the hidden layers, from input to output.
         head: `"logits"` for one output unit a class, `"one-logit"` for a single output whose sign
             decides between two classes.
-        bias: whether the output layer's biases are zero or drawn from the prior.
+        bias: whether the output layer's biases are zero, drawn from the prior, or not there.
         options: what the layers were made from (width, depth); for figures and error messages.
         note: what whoever asked for it may want to know before it is sampled; "" if nothing.
 
@@ -79,11 +79,12 @@ class Architecture:
                 fix="use head='logits' (--head logits).",
             )
         outputs = 1 if self.head == "one-logit" else n_classes
-        current = shape
+        current, layers = shape, list[Layer]()
         for layer in self.layers:
+            layers.append(layer.at(current))
             current = layer.out_shape(current)
         flatten = () if len(current) == 1 else (Flatten(),)
-        return (*self.layers, *flatten, Dense(outputs, self.bias))
+        return (*layers, *flatten, Dense(outputs, self.bias))
 
     def to_config(self) -> dict[str, Any]:
         """A JSON-able description from which `from_config` rebuilds the architecture."""
