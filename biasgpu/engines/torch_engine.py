@@ -203,8 +203,8 @@ def check_samples(ensemble: Ensemble, x_train: npt.NDArray[np.float32]) -> None:
         raise UsageError(
             "the training samples are not those of the ensemble.",
             why="they give batch norms their statistics: other samples make other networks.",
-            fix="biasgpu.batch_norm.BatchNormEnsemble(..., x_train) with these samples (biasgpu sample "
-            "makes it so).",
+            fix="make biasgpu.batch_norm.BatchNormEnsemble with these (biasgpu sample "
+            "makes it with the task's).",
         )
 
 
