@@ -112,7 +112,7 @@ class Experiment:
         """What a user should know before sampling, where it takes long to measure a network."""
         task = self.task
         products = self.ensemble.products(task.n_train + task.n_test)
-        if products < SLOW_PRODUCTS or not self.curve_fits:
+        if products < SLOW_PRODUCTS or not self.curve_fits or len(self.points) == 1:
             return ""
         return (
             f"measuring a network on {task.n_test} test samples takes some {products:.0e} "

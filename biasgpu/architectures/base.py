@@ -9,6 +9,7 @@ from typing import Any, Literal
 from biasgpu.errors import UsageError, unknown
 from biasgpu.layers import (
     BIASES,
+    BatchNorm2d,
     Bias,
     Dense,
     Flatten,
@@ -116,6 +117,12 @@ class Architecture:
     def infinite(self) -> bool:
         """Whether it has infinitely wide layers, and so no weights."""
         return any(isinstance(layer, InfiniteDense) for layer in self.layers)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether its batch norms make each answer depend on all training samples, so that a stream
+        of draws serves one N alone."""
+        return any(isinstance(layer, BatchNorm2d) for layer in self.layers)
 
     def __str__(self) -> str:
         options = " ".join(f"{key} {value}" for key, value in self.options.items())
