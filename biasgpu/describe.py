@@ -26,8 +26,8 @@ def describe_network(network: Network | TrainedNetwork, task: Task) -> dict[str,
         JSON-able: `index`, `draw`, `arrangement`, `fit`, `prefix`, `train_accuracy`, `margin` (the
         least over the training samples of correct logit - best other one), `test_accuracy`,
         `test_accuracy_per_class` by class name, `layers`: name, shape, number of parameters and
-        Frobenius, spectral norm of each weight (None of a batch norm's), norm of each bias; and `without_weights`: "", or
-        why there are no weights to be described.
+        Frobenius, spectral norm of each weight (None of a batch norm's), norm of each bias; and
+        `without_weights`: "", or why there are no weights to be described.
     """
     train = network.logits(task.x_train)
     right = predictions(train) == task.y_train
