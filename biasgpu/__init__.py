@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from biasgpu import errors, figures, layers, measures, priors
-    from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
+    from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp, resnet4
     from biasgpu.citations import citation
     from biasgpu.ensemble import Ensemble
     from biasgpu.errors import BiasgpuError
@@ -54,6 +54,7 @@ _PLACES = {
     "open": "biasgpu.reopen",
     "open_study": "biasgpu.study",
     "paper_mlp": "biasgpu.architectures",
+    "resnet4": "biasgpu.architectures",
     "priors": "",
     "resume": "biasgpu.sampling",
     "sample": "biasgpu.sampling",
@@ -86,6 +87,7 @@ __all__ = [
     "open_study",
     "paper_mlp",
     "priors",
+    "resnet4",
     "resume",
     "sample",
     "stream",

@@ -12,12 +12,15 @@ import numpy.typing as npt
 from biasgpu.errors import UsageError
 
 
-def curve_points(y_train: npt.NDArray[np.int64], n_classes: int) -> tuple[int, ...]:
+def curve_points(
+    y_train: npt.NDArray[np.int64], n_classes: int, *, coupled: bool = False
+) -> tuple[int, ...]:
     """The N of the curve: multiples of the number of classes up to n_train, and n_train.
 
     Args:
         y_train: int64 `(n_train,)`.
         n_classes: the number of classes K.
+        coupled: batch norms see all training samples, so that n_train is the only N.
 
     Returns:
         increasing, the last is n_train; only N with every class among the first N samples.
@@ -36,6 +39,8 @@ def curve_points(y_train: npt.NDArray[np.int64], n_classes: int) -> tuple[int, .
                 fix="use more training samples (n_train, --n-train), or fewer classes.",
             )
         firsts.append(int(places[0]))
+    if coupled:
+        return (n_train,)
     points = [n for n in range(n_classes, n_train, n_classes) if n > max(firsts)]
     return (*points, n_train)
 

@@ -26,8 +26,8 @@ def describe_network(network: Network | TrainedNetwork, task: Task) -> dict[str,
         JSON-able: `index`, `draw`, `arrangement`, `fit`, `prefix`, `train_accuracy`, `margin` (the
         least over the training samples of correct logit - best other one), `test_accuracy`,
         `test_accuracy_per_class` by class name, `layers`: name, shape, number of parameters and
-        Frobenius, spectral norm of each weight, norm of each bias; and `without_weights`: "", or
-        why there are no weights to be described.
+        Frobenius, spectral norm of each weight (None of a batch norm's), norm of each bias; and
+        `without_weights`: "", or why there are no weights to be described.
     """
     train = network.logits(task.x_train)
     right = predictions(train) == task.y_train
@@ -71,14 +71,16 @@ def _layers(
         name = f"{step.position}.weight"
         if name in weights:
             weight = weights[name].astype(np.float64)
-            bias = weights[f"{step.position}.bias"].astype(np.float64)
+            none = np.zeros(0, np.float32)  # where the layer has no biases
+            bias = weights.get(f"{step.position}.bias", none).astype(np.float64)
             matrix = weight.reshape(len(weight), -1)
             layer |= {
                 "name": str(step.position),
                 "weight_shape": list(weight.shape),
                 "n_parameters": int(weight.size + bias.size),
-                "frobenius_norm": float(np.linalg.norm(matrix)),
-                "spectral_norm": float(np.linalg.norm(matrix, 2)),
+                # A batch norm's weights are no matrix of a linear map.
+                "frobenius_norm": float(np.linalg.norm(matrix)) if step.linear else None,
+                "spectral_norm": float(np.linalg.norm(matrix, 2)) if step.linear else None,
                 "bias_norm": float(np.linalg.norm(bias)),
             }
         layers.append(layer)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biasgpu import rng
+from biasgpu.batch_norm import BatchNormEnsemble
 from biasgpu.decision import permutation
 from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.ensemble import Ensemble
@@ -70,15 +71,19 @@ def drawn_parameters(ensemble: Ensemble, index: npt.NDArray[np.uint64]) -> Weigh
     packing = Packing(ensemble.steps)
     n = np.uint64(ensemble.n_arrangements)
     draws, arrangements = index // n, (index % n).astype(np.int64)
-    if isinstance(ensemble, DeferredEnsemble) and len(draws):
+    if isinstance(ensemble, BatchNormEnsemble) and len(draws):
+        result = np.stack([_settled(ensemble, packing, draw) for draw in draws.tolist()])
+    elif isinstance(ensemble, DeferredEnsemble) and len(draws):
         # What is too large to be written down is refused before there is a place for it.
         rows = (packing.pack(ensemble.parameters(draw)) for draw in draws.tolist())
         result = np.stack([row.astype(np.float32, copy=False) for row in rows])
     else:
         result = np.zeros((len(index), packing.n_parameters), np.float32)
         for step, place in zip(ensemble.steps, packing.offsets, strict=True):
-            if place is not None:
+            if step.linear:
                 _fill_layer(ensemble, step, draws, result, place)
+            elif step.units:
+                _fill_batch_norm(ensemble, step, draws, result, place)
     _arrange(ensemble, packing, arrangements, result)
     return result
 
@@ -88,13 +93,13 @@ def _fill_layer(
     step: Step,
     draws: npt.NDArray[np.uint64],
     result: Weights,
-    place: tuple[int, int],
+    place: tuple[int, ...],
 ) -> None:
     """One layer of all draws, as `Ensemble.step_parameters` has it for one."""
     layer, fan_in = step.linear, step.fan_in
     assert layer is not None
     weight = result[:, place[0] : place[1]].reshape(len(draws), layer.units, fan_in)
-    bias = result[:, place[1] : place[1] + layer.units]
+    bias = result[:, place[1] : place[-1]]  # empty where there is none
     units = max(1, min(layer.units, CHUNK_BLOCKS // step.blocks_per_unit))
     size = max(1, CHUNK_BLOCKS // (units * step.blocks_per_unit))
     for first in range(0, layer.units, units):
@@ -110,6 +115,31 @@ def _fill_layer(
             weight[some, first:last] = rows[..., :fan_in]
             if step.columns > fan_in:
                 bias[some, first:last] = rows[..., fan_in]
+
+
+def _fill_batch_norm(
+    ensemble: Ensemble,
+    step: Step,
+    draws: npt.NDArray[np.uint64],
+    result: Weights,
+    place: tuple[int, ...],
+) -> None:
+    """A batch norm of all draws, as training begins with it: means of 0, variances of 1."""
+    blocks = step.first_block + np.arange(step.units * step.blocks_per_unit)
+    words = rng.words_of(ensemble.seed, draws, blocks).reshape(len(draws), step.units, -1)
+    weight, bias = ensemble.prior.normalizer(words)
+    result[:, place[0] : place[1]], result[:, place[1] : place[2]] = weight, bias
+    result[:, place[3] : place[4]] = 1.0
+
+
+def _settled(ensemble: BatchNormEnsemble, packing: Packing, draw: int) -> Weights:
+    """A draw with the statistics of the training set."""
+    statistics = ensemble.statistics(draw)
+    layers = [
+        None if pair is None else (*pair, *statistics.get(step.position, ()))
+        for step, pair in zip(ensemble.steps, ensemble.parameters(draw), strict=True)
+    ]
+    return packing.pack(layers).astype(np.float32)
 
 
 def _arrange(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from biasgpu import reference, rng
 from biasgpu.architectures.base import Architecture
 from biasgpu.errors import UsageError
-from biasgpu.layers import Shape
+from biasgpu.layers import BatchNorm2d, Shape
 from biasgpu.layout import Step, check_names, lay_out, n_products
 from biasgpu.priors import Prior
 
@@ -108,21 +108,28 @@ class Ensemble:
 
         Returns:
             For each step None, or its weight (float32, `weight_shape`) and drawn bias
-            (float32 `(units,)`) or None.
+            (float32 `(units,)`) or None; of a batch norm both, `(channels,)`.
         """
         return [self.step_parameters(draw, step) for step in self.steps]
 
     def step_parameters(self, draw: int, step: Step) -> Parameters | None:
         """One layer's part of `parameters`."""
+        if not step.units:
+            return None
+        n_blocks = step.units * step.blocks_per_unit
+        words = rng.words(self.seed, draw, step.first_block + np.arange(n_blocks))
+        words = words.reshape(step.units, -1)
         layer = step.linear
         if layer is None:
-            return None
-        n_blocks = layer.units * step.blocks_per_unit
-        words = rng.words(self.seed, draw, step.first_block + np.arange(n_blocks))
-        rows = self.prior.weights(words.reshape(layer.units, -1), step.fan_in)
+            return self.prior.normalizer(words)
+        rows = self.prior.weights(words, step.fan_in)
         weight = rows[:, : step.fan_in].reshape(layer.weight_shape(step.in_shape))
         bias = rows[:, step.fan_in].copy() if step.columns > step.fan_in else None
         return np.ascontiguousarray(weight), bias
+
+    def statistics(self, draw: int) -> dict[int, tuple[npt.NDArray, npt.NDArray]]:
+        """Mean and variance of each batch norm, by its position, where the ensemble knows them."""
+        return {}
 
     def products(self, n_inputs: int) -> float:
         """About how many multiplications the law takes for so many inputs of a draw."""
@@ -138,7 +145,24 @@ class Ensemble:
         Returns:
             float64 `(samples, n_outputs)`.
         """
-        weights = [
+        with np.errstate(over="ignore", invalid="ignore"):
+            return reference.forward(self.steps, self.settled(draw), x)
+
+    def settled(self, draw: int) -> list[reference.Weights | None]:
+        """The layers as `biasgpu.reference.forward` takes them; batch norms as training begins with
+        them, with running means of 0 and variances of 1."""
+        layers = self._drawn(draw)
+        for place, (step, parts) in enumerate(zip(self.steps, layers, strict=True)):
+            if isinstance(step.layer, BatchNorm2d) and parts:
+                weight, bias = parts
+                assert bias is not None
+                means, variances = np.zeros(step.units), np.ones(step.units)
+                layers[place] = reference.affine(weight, bias, means, variances)
+        return layers
+
+    def _drawn(self, draw: int) -> list[reference.Weights | None]:
+        """The parameters of a draw in float64."""
+        return [
             None
             if pair is None
             else (
@@ -147,5 +171,3 @@ class Ensemble:
             )
             for pair in self.parameters(draw)
         ]
-        with np.errstate(over="ignore", invalid="ignore"):
-            return reference.forward(self.steps, weights, x)

@@ -16,7 +16,7 @@ from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.engines.base import MAX_TRAIN
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import DamagedFileError, UsageError
-from biasgpu.layout import Step
+from biasgpu.layout import Step, coupled
 from biasgpu.possible import check_task
 from biasgpu.priors import Prior
 from biasgpu.task import Task
@@ -89,7 +89,8 @@ class Experiment:
     @cached_property
     def points(self) -> tuple[int, ...]:
         """The N of the curve."""
-        return curve_points(self.task.y_train, self.task.n_classes)
+        task, steps = self.task, self.ensemble.steps
+        return curve_points(task.y_train, task.n_classes, coupled=coupled(steps))
 
     @property
     def n_counted(self) -> int:
@@ -111,7 +112,7 @@ class Experiment:
         """What a user should know before sampling, where it takes long to measure a network."""
         task = self.task
         products = self.ensemble.products(task.n_train + task.n_test)
-        if products < SLOW_PRODUCTS or not self.curve_fits:
+        if products < SLOW_PRODUCTS or not self.curve_fits or len(self.points) == 1:
             return ""
         return (
             f"measuring a network on {task.n_test} test samples takes some {products:.0e} "

@@ -2,9 +2,8 @@
 
 Compiled as for drawn networks (`biasgpu.exact`), the weights being read where those are drawn:
 eight networks at a time, their parameters turned from rows into lanes, each unit's weights and then
-its bias. Biases are always added, also where they are zero. That changes no bit of a network
-without: a sum of the law starts at +0.0, so it is never -0.0, the one number that adding a zero
-could change.
+its bias. A bias is always added, also where it is zero. That changes no bit: a sum of the law
+starts at +0.0, so it is never -0.0, the one number that adding a zero could change.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -68,18 +67,22 @@ def reference_logits(
     steps: Sequence[Step], parameters: npt.NDArray[np.float32], x: npt.NDArray
 ) -> npt.NDArray[np.float64]:
     """The law itself for one network: `(n_parameters,)` to `(samples, outputs)`."""
-    layers: Any = Packing(tuple(steps)).unpack(parameters.astype(np.float64))
-    return reference.forward(steps, layers, x)
+    return reference.forward(steps, Packing(tuple(steps)).float64(parameters), x)
+
+
+def _has_bias(step: Step) -> bool:
+    return len(step.parts) > 1
 
 
 def unit_by_unit(steps: Sequence[Step]) -> npt.NDArray[np.int64]:
     """Where in a network's vector each parameter is found, taken unit by unit: weights, bias."""
     order: list[npt.NDArray[np.int64]] = []
     for step, place in zip(steps, Packing(tuple(steps)).offsets, strict=True):
-        if step.linear and place:
+        if step.linear:
             units = np.arange(step.linear.units)[:, None]
-            weights = place[0] + units * step.fan_in + np.arange(step.fan_in)
-            order.append(np.concatenate([weights, place[1] + units], axis=1).reshape(-1))
+            columns = [place[0] + units * step.fan_in + np.arange(step.fan_in)]
+            columns += [place[1] + units] if _has_bias(step) else []
+            order.append(np.concatenate(columns, axis=1).reshape(-1))
     return np.concatenate(order)
 
 
@@ -175,9 +178,10 @@ def lowered(steps: tuple[Step, ...]) -> tuple[Program, npt.NDArray[np.int64]]:
     start = 0
     for step in steps:
         if step.linear:
-            units, columns = step.linear.units, step.fan_in + 1
+            units, columns = step.linear.units, step.fan_in + _has_bias(step)
+            bias = "prior" if _has_bias(step) else "none"
             step = replace(
-                step, layer=replace(step.linear, bias="prior"), columns=columns,
+                step, layer=replace(step.linear, bias=bias), columns=columns,
                 first_block=start, blocks_per_unit=columns,
             )  # fmt: skip
             start += units * columns

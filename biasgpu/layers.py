@@ -1,41 +1,24 @@
 """The layers an architecture is made of: declarations of shape, without weights.
 
 A shape is a tuple without the batch axis: `(channels, height, width)` for images, `(features,)` for
-flat data. Two kinds of layer hold parameters, `Dense` and `Conv2d`; their output units (rows,
-channels) each own `fan_in` weights and perhaps a bias. Every layer here is piecewise linear and,
-apart from the parameters, 1-Lipschitz in the maximum norm, which the screening margins rely on.
+flat data. Two kinds of layer are linear maps, `Dense` and `Conv2d`; their output units (rows,
+channels) each own `fan_in` weights and perhaps a bias. These, `MaxPool2d`, `ReLU` and `Flatten` are
+piecewise linear and, apart from the parameters, 1-Lipschitz in the maximum norm, which most
+screening margins rely on. `BatchNorm2d` is neither: it ties samples together.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from biasgpu.errors import UsageError, unknown
+from biasgpu.layer_base import Layer, Shape, image, positive
 
-Shape = tuple[int, ...]
-Bias = Literal["zero", "prior"]
-BIASES = ("zero", "prior")
+Bias = Literal["zero", "prior", "none"]  # zero: there, but not drawn; training moves it
+BIASES = ("zero", "prior", "none")
 INFINITE = 2**62  # stands for the size of an infinitely wide layer's output
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One step of a forward pass."""
-
-    has_weights: ClassVar[bool] = False
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """The output's shape for an input of `shape`.
-
-        Raises:
-            UsageError: the layer cannot take an input of that shape.
-        """
-        raise NotImplementedError
-
-    def to_config(self) -> dict[str, Any]:
-        """A JSON-able description from which `layer_from_config` rebuilds the layer."""
-        return {"layer": type(self).__name__, **asdict(self)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +30,7 @@ class Linear(Layer):
     bias: Bias = "zero"
 
     def __post_init__(self) -> None:
-        _positive(type(self).__name__, "units", self.units)
+        positive(type(self).__name__, "units", self.units)
         if self.bias not in BIASES:
             raise unknown("bias", str(self.bias), BIASES)
 
@@ -58,6 +41,11 @@ class Linear(Layer):
     def weight_shape(self, shape: Shape) -> Shape:
         """The weight tensor's shape, output units first, as in PyTorch."""
         raise NotImplementedError
+
+    def parts(self, shape: Shape) -> tuple[tuple[str, Shape], ...]:
+        """See `Layer.parts`: a bias unless there is none, also where it is not drawn."""
+        weight = ("weight", self.weight_shape(shape))
+        return (weight,) if self.bias == "none" else (weight, ("bias", (self.units,)))
 
 
 @dataclass(frozen=True)
@@ -108,7 +96,7 @@ class Conv2d(Linear):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive("Conv2d", "kernel", self.kernel)
+        positive("Conv2d", "kernel", self.kernel)
         if self.padding < 0:
             raise UsageError(
                 f"Conv2d: padding is {self.padding}; it must be 0 or more.",
@@ -117,7 +105,7 @@ class Conv2d(Linear):
             )
 
     def out_shape(self, shape: Shape) -> Shape:
-        _image("Conv2d", shape)
+        image("Conv2d", shape)
         height, width = (n + 2 * self.padding - self.kernel + 1 for n in shape[1:])
         if height < 1 or width < 1:
             raise UsageError(
@@ -146,12 +134,12 @@ class MaxPool2d(Layer):
     images_only: bool = False
 
     def __post_init__(self) -> None:
-        _positive("MaxPool2d", "size", self.size)
+        positive("MaxPool2d", "size", self.size)
 
     def out_shape(self, shape: Shape) -> Shape:
         if self.images_only and len(shape) != 3:
             return shape
-        _image("MaxPool2d", shape)
+        image("MaxPool2d", shape)
         height, width = (n // self.size for n in shape[1:])
         if height < 1 or width < 1:
             raise UsageError(
@@ -160,6 +148,84 @@ class MaxPool2d(Layer):
                 fix="drop the pooling layer, or use larger inputs.",
             )
         return (shape[0], height, width)
+
+
+@dataclass(frozen=True)
+class MaxPoolToFit(Layer):
+    """A max-pool by the first of some sizes that divides the image, else by the last of them."""
+
+    sizes: tuple[int, ...] = (4, 2)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", tuple(self.sizes))
+        for size in self.sizes:
+            positive("MaxPoolToFit", "sizes", size)
+
+    def at(self, shape: Shape) -> Layer:
+        image("MaxPoolToFit", shape)
+        fitting = [n for n in self.sizes if shape[1] % n == 0 and shape[2] % n == 0]
+        return MaxPool2d((*fitting, self.sizes[-1])[0])
+
+    def out_shape(self, shape: Shape) -> Shape:
+        return self.at(shape).out_shape(shape)
+
+
+@dataclass(frozen=True)
+class BatchNorm2d(Layer):
+    """Each channel shifted and scaled to mean 0 and variance 1, then by its own weight and bias.
+
+    Mean and variance are those of the training set in guess and check, of the batch while training,
+    and the running ones of training afterwards (docs/law.md).
+    """
+
+    def out_shape(self, shape: Shape) -> Shape:
+        image("BatchNorm2d", shape)
+        return shape
+
+    def parts(self, shape: Shape) -> tuple[tuple[str, Shape], ...]:
+        """See `Layer.parts`: the last two are no parameters, but what training keeps count of."""
+        names = ("weight", "bias", "running_mean", "running_var")
+        return tuple((name, (shape[0],)) for name in names)
+
+
+@dataclass(frozen=True)
+class Fork(Layer):
+    """Remembers its input for the `Join` that follows: where a residual block begins."""
+
+    def out_shape(self, shape: Shape) -> Shape:
+        return shape
+
+
+@dataclass(frozen=True)
+class Join(Layer):
+    """Adds what the latest `Fork` remembers: where a residual block ends."""
+
+    def out_shape(self, shape: Shape) -> Shape:
+        return shape
+
+
+@dataclass(frozen=True)
+class Scale(Layer):
+    """Every number times a constant."""
+
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.factor, int | float) and not isinstance(self.factor, bool)
+        if not number or not math.isfinite(self.factor) or self.factor == 0:
+            raise UsageError(
+                f"Scale: factor is {self.factor!r}; it must be a finite number other than 0.",
+                why="all inputs are multiplied with it.",
+                fix="for example factor=0.125.",
+            )
+
+    def out_shape(self, shape: Shape) -> Shape:
+        return shape
+
+
+def residual(*layers: Layer) -> list[Layer]:
+    """Some layers, and their input added to what they make of it."""
+    return [Fork(), *layers, Join()]
 
 
 @dataclass(frozen=True)
@@ -182,7 +248,20 @@ class Flatten(Layer):
 
 
 LAYERS: dict[str, type[Layer]] = {
-    kind.__name__: kind for kind in (Dense, InfiniteDense, Conv2d, MaxPool2d, ReLU, Flatten)
+    kind.__name__: kind
+    for kind in (
+        Dense,
+        InfiniteDense,
+        Conv2d,
+        MaxPool2d,
+        MaxPoolToFit,
+        ReLU,
+        Flatten,
+        BatchNorm2d,
+        Fork,
+        Join,
+        Scale,
+    )
 }
 
 
@@ -204,21 +283,3 @@ def layer_from_config(config: dict[str, Any]) -> Layer:
             why="the options are those of the layer's class in biasgpu.layers.",
             fix="correct the options, or register the layer's class before the file is opened.",
         ) from None
-
-
-def _positive(layer: str, field: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(
-            f"{layer}: {field} is {value!r}; it must be a whole number of 1 or more.",
-            why="it counts units or pixels.",
-            fix=f"for example {field}=4.",
-        )
-
-
-def _image(layer: str, shape: Shape) -> None:
-    if len(shape) != 3:
-        raise UsageError(
-            f"{layer} needs inputs of shape (channels, height, width), got {shape}.",
-            why="it slides over the rows and columns of an image.",
-            fix="use an architecture of dense layers for flat data: --arch mlp.",
-        )

@@ -9,12 +9,13 @@ The names of one method mean nothing to the other.
 from __future__ import annotations
 
 from biasgpu.architectures import Architecture
+from biasgpu.batch_norm import BatchNormEnsemble
 from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.deferred.plan import unsupported
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import unknown
 from biasgpu.layers import Conv2d
-from biasgpu.layout import lay_out
+from biasgpu.layout import coupled, lay_out
 from biasgpu.priors import Prior
 from biasgpu.task import Task
 
@@ -50,7 +51,11 @@ def ensemble(
         UsageError: an unknown method, or parts that do not fit together.
     """
     if method == "direct":
-        return Ensemble(architecture, prior, task.shape, task.n_classes, seed)
+        parts = (architecture, prior, task.shape, task.n_classes, seed)
+        layers = architecture.resolve(task.shape, task.n_classes)
+        if coupled(lay_out(layers, task.shape, prior.bits)):
+            return BatchNormEnsemble(*parts, task.x_train)
+        return Ensemble(*parts)
     if method != "deferred":
         raise unknown("method", method, NAMES)
     return DeferredEnsemble(

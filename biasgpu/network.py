@@ -13,8 +13,8 @@ import numpy.typing as npt
 from biasgpu.decision import arrange, permutation, predictions
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import needs_extra
-from biasgpu.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU
 from biasgpu.layout import Step
+from biasgpu.packing import DEFAULTS
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,7 @@ class Weighted(ABC):
         """The network as a torch module, ready to run, to train or to export.
 
         Its outputs are the logits `(samples, n_classes)`, or z `(samples, 1)` of a one-logit head.
+        One with batch norms is in evaluation mode: `module().train()` to go on training.
 
         Args:
             dtype: of its parameters; float32 if None.
@@ -62,9 +63,9 @@ class Weighted(ABC):
         """
         torch = _torch("a torch module")
         weights = self.state_dict()  # first: it says why a network has none
-        module = torch.nn.Sequential(*(_torch_layer(step) for step in self.steps))
-        module.load_state_dict(weights)
-        return module.to(dtype or torch.float32)
+        from biasgpu.torch_modules import module_of
+
+        return module_of(self.steps, weights).to(dtype or torch.float32)
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,18 @@ class Network(Weighted):
     @cached_property
     def _parameters(self) -> dict[str, npt.NDArray[np.float32]]:
         drawn = self.ensemble.parameters(self.draw)
+        statistics = self.ensemble.statistics(self.draw)
         result: dict[str, npt.NDArray[np.float32]] = {}
         for step, pair in zip(self.steps, drawn, strict=True):
-            if pair is None:
-                continue
-            weight, bias = pair
-            if bias is None:
-                bias = np.zeros(len(weight), dtype=np.float32)
-            if step is self.steps[-1]:
-                weight, bias = self._arranged(weight), self._arranged(bias)
-            result[f"{step.position}.weight"] = weight
-            result[f"{step.position}.bias"] = bias
+            given = (*(pair or ()), *statistics.get(step.position, ()))
+            for place, (name, shape) in enumerate(step.parts):
+                part = given[place] if place < len(given) else None
+                if part is None:
+                    part = np.full(shape, DEFAULTS[name], np.float32)
+                part = part.astype(np.float32, copy=False)
+                result[f"{step.position}.{name}"] = (
+                    self._arranged(part) if step is self.steps[-1] else part
+                )
         for array in result.values():
             array.setflags(write=False)
         return result
@@ -129,7 +131,8 @@ class Network(Weighted):
 
         Returns:
             Read-only float32 arrays by the names of `module().state_dict()`: "0.weight", "0.bias",
-            with biases of zero where none are drawn.
+            with biases of zero where none are drawn; of a batch norm "1.running_mean" and
+            "1.running_var" as well, those of the training set, rounded to float32.
         """
         return dict(self._parameters)
 
@@ -151,24 +154,3 @@ def _torch(purpose: str) -> Any:
     except ImportError:
         raise needs_extra("torch", purpose) from None
     return torch
-
-
-def _torch_layer(step: Step) -> torch.nn.Module:
-    """The torch layer of one step; parameters unset, so that torch's generator is left alone."""
-    from torch import nn
-    from torch.nn.utils import skip_init
-
-    layer: Layer = step.layer
-    match layer:
-        case Dense():
-            return skip_init(nn.Linear, step.fan_in, layer.units)
-        case Conv2d():
-            sizes = (step.in_shape[0], layer.units, layer.kernel)
-            return skip_init(nn.Conv2d, *sizes, padding=layer.padding)
-        case MaxPool2d():
-            return nn.MaxPool2d(layer.size) if len(step.in_shape) == 3 else nn.Identity()
-        case ReLU():
-            return nn.ReLU()
-        case Flatten():
-            return nn.Flatten()
-    raise NotImplementedError(f"no torch layer stands for {layer}")

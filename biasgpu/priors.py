@@ -24,6 +24,7 @@ import numpy.typing as npt
 from biasgpu.errors import UsageError, unknown
 from biasgpu.normal import normal
 
+NORM_WEIGHT, NORM_BIAS = 0.1, 0.05  # half-widths for batch norms, about 1 and 0
 Scale = Callable[[int], float]
 Family = Literal["uniform", "normal", "other"]
 
@@ -55,6 +56,19 @@ class Prior:
         """
         raise NotImplementedError
 
+    def normalizer(
+        self, words: npt.NDArray[np.uint32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Weights and biases of a batch norm's channels: 1 and 0, as in PyTorch.
+
+        Args:
+            words: uint32 `(..., channels, n)`, those of a channel's blocks.
+
+        Returns:
+            float32 `(..., channels)`, twice.
+        """
+        return np.ones(words.shape[:-1], np.float32), np.zeros(words.shape[:-1], np.float32)
+
     def to_config(self) -> dict[str, Any]:
         """A JSON-able description; `from_config` finds the prior again, or says it is another."""
         return {"name": self.name, "fingerprint": self.fingerprint}
@@ -84,12 +98,15 @@ class UniformPrior(Prior):
     """Uniform on a centred grid of 2^24, 2^16 or 2^8 points inside (-scale, scale).
 
     The grid is odd multiples of scale / 2^24 (or 2^16, 2^8): symmetric, of mean zero, never zero.
-    A weight is the odd number times float32(scale / 2^24), rounded once.
+    A weight is the odd number times float32(scale / 2^24), rounded once. With `random_norms` the
+    weights of batch norms are 1 plus uniform ones of half-width 0.1, rounded to float32, and their
+    biases uniform of half-width 0.05 (Peleg and Hein, ICML 2024); else 1 and 0.
     """
 
     name: str
     scale: Scale
     bits: int = 32
+    random_norms: bool = False
     family: ClassVar[Family] = "uniform"
 
     def step(self, fan_in: int) -> np.float32:
@@ -99,6 +116,17 @@ class UniformPrior(Prior):
     def weights(self, words: npt.NDArray[np.uint32], fan_in: int) -> npt.NDArray[np.float32]:
         """See `Prior.weights`."""
         return odd_integers(words, self.bits).astype(np.float32) * self.step(fan_in)
+
+    def normalizer(
+        self, words: npt.NDArray[np.uint32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """See `Prior.normalizer`."""
+        if not self.random_norms:
+            return super().normalizer(words)
+        odd = odd_integers(words, self.bits)[..., :2].astype(np.float32)
+        unit = np.float32(2.0 ** -min(self.bits, 24))
+        weight = np.float32(1.0) + odd[..., 0] * (np.float32(NORM_WEIGHT) * unit)
+        return weight, odd[..., 1] * (np.float32(NORM_BIAS) * unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +177,9 @@ def kaiming_normal_std(fan_in: int) -> float:
 
 # Name -> (default parameter or None where it takes none, how to make it from name and parameter).
 _BUILDERS: dict[str, tuple[float | None, Callable[[str, float], Prior]]] = {
-    "uniform": (1.0, lambda name, a: UniformPrior(name, constant(a))),
-    "uniform16": (1.0, lambda name, a: UniformPrior(name, constant(a), 16)),
-    "uniform8": (1.0, lambda name, a: UniformPrior(name, constant(a), 8)),
+    "uniform": (1.0, lambda name, a: UniformPrior(name, constant(a), random_norms=True)),
+    "uniform16": (1.0, lambda name, a: UniformPrior(name, constant(a), 16, True)),
+    "uniform8": (1.0, lambda name, a: UniformPrior(name, constant(a), 8, True)),
     "normal": (1.0, lambda name, std: NormalPrior(name, constant(std))),
     "kaiming-uniform": (None, lambda name, _: UniformPrior(name, kaiming_uniform_bound)),
     "kaiming-uniform16": (None, lambda name, _: UniformPrior(name, kaiming_uniform_bound, 16)),

@@ -7,21 +7,41 @@ last. Products are rounded before they are added (no fused multiply-add). Additi
 multiplications of IEEE float64 being what they are, the logits have the same bits on every machine;
 compiled engines repeat the order and tests hold them to the bit.
 
+A batch norm computes x a + b, the product rounded, with a = weight / sqrt(variance + 1e-5) and b =
+bias - mean a for each channel. In guess and check mean and variance are those of the training set:
+of all numbers of a channel and of their squares, rows from left to right, the rows' sums in order
+(sample after sample, from the top) from zero; mean = sum / count, variance = max(0, sum of squares
+/ count - mean mean).
+
 This file is plain and slow on purpose: it is what the others are compared with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from biasgpu.layers import Conv2d, Dense, Flatten, Layer, Linear, MaxPool2d, ReLU
+from biasgpu.layers import (
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Flatten,
+    Fork,
+    Join,
+    Layer,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Scale,
+)
 from biasgpu.layout import Step
 
 Floats = npt.NDArray[np.float64]
+Weights = tuple[Floats, Floats | None]
 RUN_LENGTH = 16
+EPSILON = 1e-5  # added to a variance, as in PyTorch
 
 
 def run_length(layer: Linear) -> int:
@@ -70,6 +90,32 @@ def _max_pool(layer: MaxPool2d, x: Floats) -> Floats:
     return windows.reshape(samples, channels, height, size, width, size).max(axis=(3, 5))
 
 
+def statistics(x: Floats) -> tuple[Floats, Floats]:
+    """Mean and variance of each channel over all samples and positions, in the law's order.
+
+    Args:
+        x: float64 `(samples, channels, height, width)`.
+
+    Returns:
+        float64 `(channels,)`, twice.
+    """
+    samples, channels, height, width = x.shape
+    by_row = x.transpose(3, 0, 2, 1).reshape(width, samples * height, channels)
+    found: list[Floats] = []
+    for values in (by_row, by_row * by_row):
+        rows = ordered_sum(lambda k, values=values: values[k], width, width)
+        found.append(ordered_sum(lambda k, rows=rows: rows[k], len(rows), 1))
+    count = float(samples * height * width)
+    mean = found[0] / count
+    return mean, np.maximum(found[1] / count - mean * mean, 0.0)
+
+
+def affine(weight: Floats, bias: Floats, mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
+    """What a batch norm multiplies with and adds: float64 `(channels,)` each."""
+    factor = weight / np.sqrt(variance + EPSILON)
+    return factor, bias - mean * factor
+
+
 def apply(
     layer: Layer, x: Floats, weight: Floats | None = None, bias: Floats | None = None
 ) -> Floats:
@@ -78,8 +124,8 @@ def apply(
     Args:
         layer: the declaration.
         x: float64 `(samples, *in_shape)`.
-        weight: float64, for layers with parameters.
-        bias: float64 `(units,)`, or None where biases are zero.
+        weight: float64, for layers with parameters; of a batch norm what it multiplies with.
+        bias: float64 `(units,)`, or None where biases are zero; of a batch norm what it adds.
 
     Returns:
         float64 `(samples, *out_shape)`.
@@ -91,6 +137,11 @@ def apply(
             return np.maximum(x, 0.0)
         case MaxPool2d():
             return _max_pool(layer, x)
+        case Scale():
+            return x * float(layer.factor)
+        case BatchNorm2d():
+            assert weight is not None and bias is not None
+            return x * weight[:, None, None] + bias[:, None, None]
         case Dense() | Conv2d():
             assert weight is not None
             y = _dense(layer, x, weight) if isinstance(layer, Dense) else _conv2d(layer, x, weight)
@@ -100,20 +151,60 @@ def apply(
     raise NotImplementedError(f"the law has no rule for {layer}")
 
 
-def forward(
-    steps: Sequence[Step], weights: Sequence[tuple[Floats, Floats | None] | None], x: npt.NDArray
-) -> Floats:
+def forward(steps: Sequence[Step], weights: Sequence[Weights | None], x: npt.NDArray) -> Floats:
     """Logits of one network.
 
     Args:
         steps: the architecture, laid out.
-        weights: for each step its weight and bias (float64), or None.
+        weights: for each step its weight and bias (float64), or None; for a batch norm what
+            `affine` says.
         x: `(samples, *shape)`, float32 or float64.
 
     Returns:
         float64 `(samples, outputs)`.
     """
+    return _forward(steps, list(weights), x, {})
+
+
+def settle(
+    steps: Sequence[Step], weights: Sequence[Weights | None], x: npt.NDArray
+) -> tuple[list[Weights | None], dict[int, tuple[Floats, Floats]]]:
+    """Every batch norm's statistics, those of some inputs, and the weights that `forward` takes.
+
+    Args:
+        steps: the architecture, laid out.
+        weights: as for `forward`, but for a batch norm its weight and bias.
+        x: `(samples, *shape)`, the training set.
+
+    Returns:
+        the weights; and mean and variance, float64 `(channels,)`, by the batch norm's position.
+    """
+    settled, found = list(weights), dict[int, tuple[Floats, Floats]]()
+    batch_norms = {place for place, step in enumerate(steps) if isinstance(step.layer, BatchNorm2d)}
+    _forward(steps, settled, x, found, batch_norms)
+    return settled, found
+
+
+def _forward(
+    steps: Sequence[Step],
+    weights: list[Weights | None],
+    x: npt.NDArray,
+    found: dict[int, tuple[Floats, Floats]],
+    unsettled: Container[int] = (),
+) -> Floats:
     y: Floats = np.asarray(x, dtype=np.float64)
-    for step, parameters in zip(steps, weights, strict=True):
-        y = apply(step.layer, y, *(parameters or ()))
+    forks: list[Floats] = []
+    for place, step in enumerate(steps):
+        if isinstance(step.layer, Fork):
+            forks.append(y)
+            continue
+        if isinstance(step.layer, Join):
+            y = y + forks.pop()
+            continue
+        if place in unsettled:
+            weight, bias = weights[place] or (None, None)
+            assert weight is not None and bias is not None
+            found[step.position] = statistics(y)
+            weights[place] = affine(weight, bias, *found[step.position])
+        y = apply(step.layer, y, *(weights[place] or ()))
     return y

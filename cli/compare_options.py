@@ -64,7 +64,7 @@ TEXTS: dict[str, tuple[str, str, str, Callable[[str], Any]]] = {
     ),
     "selection": ("selection", "HOW", "biasgpu, or published.  [default: biasgpu]", str),
     "source": ("source", "WHICH", "auto, official, or embedded.  [default: auto]", str),
-    "arch": ("arch", "NAME", "lenet, paper-mlp or mlp.  [default: lenet]", str),
+    "arch": ("arch", "NAME", "lenet, paper-mlp, resnet4 or mlp.  [default: lenet]", str),
     "widths": (
         "width",
         "LIST",
@@ -90,7 +90,8 @@ TEXTS: dict[str, tuple[str, str, str, Callable[[str], Any]]] = {
     "n": (
         "n",
         "LIST",
-        "The N to train at; the largest alone keeps no others.  [default: all up to --n-train]",
+        "The N to train at, and with batch norms to draw at; the largest alone keeps no others.  "
+        "[default: all up to --n-train]",
         _numbers("n"),
     ),
     "optimizer": ("optimizer", "NAME", "sgd, gd, momentum or adam.  [default: sgd]", str),

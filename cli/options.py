@@ -81,7 +81,7 @@ architecture_options = _all(
         metavar="NAME",
         default="mlp",
         show_default=True,
-        help="mlp, lenet or paper-mlp.",
+        help="mlp, lenet, paper-mlp or resnet4.",
     ),
     click.option(
         "--width",
@@ -92,11 +92,12 @@ architecture_options = _all(
     click.option(
         "--depth",
         metavar="D",
-        help="mlp, paper-mlp: hidden layers; lenet: 2c-3f, 2c-2f, 2c-1f, 1c-1f.  "
+        help="mlp, paper-mlp: hidden layers; lenet: 2c-3f, 2c-2f, 2c-1f, 1c-1f; "
+        "resnet4: 4, 3, 2.  "
         "[default: 2; 4; 2c-3f]",
     ),
     click.option("--head", metavar="HEAD", help="logits, or one-logit.  [default: logits]"),
-    click.option("--bias", metavar="BIAS", help="zero, or prior.  [default: zero]"),
+    click.option("--bias", metavar="BIAS", help="zero, prior, or none (zero by default)."),
 )
 
 measures_option = click.option(

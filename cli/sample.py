@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FITS = 3000
 DEFAULT_TIME_S = 600.0
+ONE_N = "Note: batch norms see all training samples, so this run is of N = {n} alone."
 ROWS = ("curve_fits", "keep_predictions", "measures")
 RULES = ("fits", "candidates", "time_s")
 EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "method", "seed", "first_index", *ROWS)
@@ -51,7 +52,7 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "prior", "method", "seed", "first_index", *R
     type=int,
     default=100,
     show_default=True,
-    help="Networks to keep for every smaller N of the curve.",
+    help="Networks to keep for every smaller N of the curve; with batch norms there is one N.",
 )
 @options.file_options
 @output.common
@@ -102,6 +103,8 @@ def _start(given: dict[str, Any], settings: dict[str, Any], progress: SamplingPr
         progress.heading.append(_heading(task, architecture, prior, method, given["seed"]))
         if task.sources.get("note"):
             progress.heading.append(f"Note: {task.sources['note']}")
+        if architecture.coupled:
+            progress.heading.append(ONE_N.format(n=task.n_train))
         return biasgpu.sample(
             task,
             architecture,

@@ -146,7 +146,8 @@ def _print_layers(layers: list[dict[str, Any]]) -> None:
         row = [layer["layer"], _shape(layer["output_shape"])]
         if "weight_shape" in layer:
             row += [_shape(layer["weight_shape"]), f"{layer['n_parameters']:,}"]
-            row += [f"{layer[k]:.4g}" for k in ("frobenius_norm", "spectral_norm", "bias_norm")]
+            norms = [layer[name] for name in ("frobenius_norm", "spectral_norm", "bias_norm")]
+            row += ["" if norm is None else f"{norm:.4g}" for norm in norms]
         table.add_row(*row)
     output.stdout().print(table)
 

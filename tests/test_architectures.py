@@ -111,7 +111,7 @@ def test_config_rebuilds_the_architecture(architecture: Architecture) -> None:
 def test_make_takes_strings_and_defaults() -> None:
     assert make("mlp", width="64", depth=None) == mlp(64)
     assert make("lenet", width="2/6") == lenet("2/6")
-    assert set(architectures.ARCHITECTURES) == {"mlp", "lenet", "paper-mlp"}
+    assert set(architectures.ARCHITECTURES) == {"mlp", "lenet", "paper-mlp", "resnet4"}
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ from biasgpu.architectures.base import HEADS, Architecture, Head
 from biasgpu.architectures.lenet import lenet
 from biasgpu.architectures.mlp import mlp
 from biasgpu.architectures.paper_mlp import paper_mlp
+from biasgpu.architectures.resnet4 import resnet4
 from biasgpu.errors import UsageError, unknown
 
 ARCHITECTURES: dict[str, Callable[..., Architecture]] = {
     "mlp": mlp,
     "lenet": lenet,
     "paper-mlp": paper_mlp,
+    "resnet4": resnet4,
 }
 
 
@@ -43,4 +45,14 @@ def make(name: str, **options: Any) -> Architecture:
         ) from None
 
 
-__all__ = ["ARCHITECTURES", "HEADS", "Architecture", "Head", "lenet", "make", "mlp", "paper_mlp"]
+__all__ = [
+    "ARCHITECTURES",
+    "HEADS",
+    "Architecture",
+    "Head",
+    "lenet",
+    "make",
+    "mlp",
+    "paper_mlp",
+    "resnet4",
+]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from biasgpu.errors import UsageError, unknown
 from biasgpu.layers import (
     BIASES,
+    BatchNorm2d,
     Bias,
     Dense,
     Flatten,
@@ -31,7 +32,7 @@ class Architecture:
         layers: the hidden layers, from input to output.
         head: `"logits"` for one output unit a class, `"one-logit"` for a single output whose sign
             decides between two classes.
-        bias: whether the output layer's biases are zero or drawn from the prior.
+        bias: whether the output layer's biases are zero, drawn from the prior, or not there.
         options: what the layers were made from (width, depth); for figures and error messages.
         note: what whoever asked for it may want to know before it is sampled; "" if nothing.
 
@@ -79,11 +80,12 @@ class Architecture:
                 fix="use head='logits' (--head logits).",
             )
         outputs = 1 if self.head == "one-logit" else n_classes
-        current = shape
+        current, layers = shape, list[Layer]()
         for layer in self.layers:
+            layers.append(layer.at(current))
             current = layer.out_shape(current)
         flatten = () if len(current) == 1 else (Flatten(),)
-        return (*self.layers, *flatten, Dense(outputs, self.bias))
+        return (*layers, *flatten, Dense(outputs, self.bias))
 
     def to_config(self) -> dict[str, Any]:
         """A JSON-able description from which `from_config` rebuilds the architecture."""
@@ -115,6 +117,12 @@ class Architecture:
     def infinite(self) -> bool:
         """Whether it has infinitely wide layers, and so no weights."""
         return any(isinstance(layer, InfiniteDense) for layer in self.layers)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether its batch norms make each answer depend on all training samples, so that a stream
+        of draws serves one N alone."""
+        return any(isinstance(layer, BatchNorm2d) for layer in self.layers)
 
     def __str__(self) -> str:
         options = " ".join(f"{key} {value}" for key, value in self.options.items())

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from biasgpu.errors import UsageError
-from biasgpu.layers import Dense, Flatten, InfiniteDense, MaxPool2d, ReLU
+from biasgpu.layers import (
+    BatchNorm2d,
+    Dense,
+    Flatten,
+    Fork,
+    InfiniteDense,
+    Join,
+    MaxPool2d,
+    ReLU,
+    Scale,
+)
 from biasgpu.layout import Step
 from biasgpu.priors import NormalPrior, Prior
 
@@ -97,6 +107,9 @@ def unsupported(steps: Sequence[Step], prior: Prior) -> str | None:
     """Why deferred decisions cannot take an ensemble, or None if they can."""
     if type(prior) is not NormalPrior:  # a subclass may draw otherwise
         return f"the prior {prior} is not Gaussian"
+    for step in steps:  # what is in front of the first dense layer is drawn, input by input
+        if isinstance(step.layer, (BatchNorm2d, Fork, Join, Scale)):
+            return f"it has no rule for the layer {type(step.layer).__name__}"
     first = _first_dense(steps)
     tail = steps[first:]
     for step in tail:

@@ -6,27 +6,30 @@ keeps its weights from stage to stage, but nothing outlives it.
 
 Products are taken in float64: making the weights costs several times as much, and the worst case of
 float32 rounding would leave a third of the published LeNets undecided. Precision "float32" is for
-GPUs with little float64; it repeats in float64 what float32 leaves unsure.
+GPUs with little float64; it repeats in float64 what float32 leaves unsure. Networks with batch
+norms have one stage, all training samples, in float64 (`torch_batch_norm`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from biasgpu.batch_norm import BatchNormEnsemble
+from biasgpu.engines import torch_batch_norm
 from biasgpu.engines.base import BORDERLINE, Engine, Prefixes
 from biasgpu.engines.consistency import prefixes
+from biasgpu.engines.torch_device import find_device, out_of_memory, plain_float32
 from biasgpu.engines.torch_forward import certain_tops
 from biasgpu.engines.torch_weights import Drawn, draw_parameters
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import ResourceError, UsageError
-from biasgpu.layers import Conv2d
+from biasgpu.layers import Conv2d, Fork, Join
+from biasgpu.layout import coupled, n_weights
 from biasgpu.margins import NORMAL_EPS
 
 Precision = Literal["float32", "float64"]
@@ -45,12 +48,13 @@ class TorchEngine(Engine):
         y_train: int64 `(n_train,)`.
         device: "cpu", "cuda", "cuda:1"; None takes a GPU if there is one.
         threads: CPU threads; None leaves it to PyTorch.
-        precision: what to try first, "float32" or "float64".
+        precision: what to try first, "float32" or "float64"; "float64" where there are batch norms
+            or residual blocks.
         memory_bytes: about how much memory a batch may take.
         notice: what a user should know: why this engine stands in for another.
 
     Raises:
-        UsageError: an unknown device.
+        UsageError: an unknown device, or other training samples than batch norms have.
         ResourceError: a GPU is asked for and there is none.
     """
 
@@ -69,6 +73,7 @@ class TorchEngine(Engine):
         notice: str = "",
     ) -> None:
         super().__init__(ensemble, x_train, y_train)
+        check_samples(ensemble, x_train)
         self._notice = notice
         self._device = find_device(device)
         self.device = str(self._device)
@@ -76,8 +81,11 @@ class TorchEngine(Engine):
         on_gpu = self._device.type == "cuda"
         self._bytes = memory_bytes or (CUDA_BYTES if on_gpu else CPU_BYTES)
         self._eps = NORMAL_EPS if on_gpu and ensemble.prior.family == "normal" else 0.0
-        self._stages = _stages(len(y_train))
-        self._tries = ("float64",) if precision == "float64" else ("float32", "float64")
+        self._by_channel = torch_batch_norm.takes(ensemble.steps)
+        whole = coupled(ensemble.steps)
+        self._stages = [(0, len(y_train))] if whole else _stages(len(y_train))
+        only = precision == "float64" or self._by_channel
+        self._tries = ("float64",) if only else ("float32", "float64")
         samples_last = np.ascontiguousarray(np.moveaxis(x_train, 0, -1))[None]
         self._x = torch.from_numpy(samples_last).to(self._device)
         first = self._stages[0][1]
@@ -131,12 +139,16 @@ class TorchEngine(Engine):
 
     def _screen_batch(self, first_draw: int, count: int) -> Prefixes:
         draws = np.uint64(first_draw) + np.arange(count, dtype=np.uint64)
+        # The bound by channel has no place for weights that are not the canonical ones.
+        source = torch.device("cpu") if self._by_channel and self._eps else self._device
         low, high = (
-            torch.from_numpy(half.astype(np.int64)).to(self._device)
+            torch.from_numpy(half.astype(np.int64)).to(source)
             for half in (draws & np.uint64(0xFFFFFFFF), draws >> np.uint64(32))
         )
         drawn = [
-            draw_parameters(self.ensemble, step, low, high) if step.linear else None
+            _to(self._device, draw_parameters(self.ensemble, step, low, high))
+            if step.units
+            else None
             for step in self.ensemble.steps
         ]
         result = np.empty(count, dtype=np.uint16)
@@ -168,70 +180,32 @@ class TorchEngine(Engine):
         x = self._x[..., stage[0] : stage[1]].to(getattr(torch, dtype))
         n = next(len(pair[0]) for pair in drawn if pair is not None)
         rows = self._rows((stage[1] - stage[0]) * _bytes_per_sample(self.ensemble))
-        parts = [
-            certain_tops(self.ensemble.steps, _slice(drawn, i, i + rows), x, self._eps).cpu()
-            for i in range(0, n, rows)
-        ]
+        steps, parts = self.ensemble.steps, list[Tensor]()
+        for i in range(0, n, rows):
+            some = _slice(drawn, i, i + rows)
+            if self._by_channel:
+                parts.append(torch_batch_norm.certain_tops(steps, some, x).cpu())
+            else:
+                parts.append(certain_tops(steps, some, x, self._eps).cpu())
         return torch.cat(parts).numpy()
 
     def _rows(self, bytes_each: int) -> int:
         return max(1, min(self._bytes // max(bytes_each, 1), 2**20))
 
 
-def find_device(device: str | None) -> torch.device:
-    """The torch device for a name; None takes a GPU if there is one.
+def check_samples(ensemble: Ensemble, x_train: npt.NDArray[np.float32]) -> None:
+    """Refuse training samples that are not those which give batch norms their statistics.
 
     Raises:
-        UsageError: an unknown device.
-        ResourceError: a GPU is asked for and there is none.
+        UsageError: they are others.
     """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or not (number.isdigit() or device in ("cpu", "cuda")):
+    if isinstance(ensemble, BatchNormEnsemble) and not np.array_equal(x_train, ensemble.x_train):
         raise UsageError(
-            f"unknown device {device!r}.",
-            why="the torch engine knows cpu, cuda, and cuda with a number: cuda:1.",
-            fix="device='cpu' (--device cpu).",
+            "the training samples are not those of the ensemble.",
+            why="they give batch norms their statistics: other samples make other networks.",
+            fix="make biasgpu.batch_norm.BatchNormEnsemble with these (biasgpu sample "
+            "makes it with the task's).",
         )
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ResourceError(
-            f"there is no device {device}.",
-            why=f"PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here.",
-            fix="device='cpu' (--device cpu), or install a driver and a CUDA build of PyTorch.",
-        )
-    return torch.device(device)
-
-
-@contextmanager
-def plain_float32(threads: int | None = None) -> Iterator[None]:
-    """Within it float32 products and convolutions are just that (no TF32, no bfloat16), on so many
-    threads."""
-    threads_before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
-    matmul = torch.backends.cuda.matmul
-    if hasattr(matmul, "fp32_precision"):  # PyTorch 2.9 and later
-        mkldnn: Any = vars(torch.backends)["mkldnn"]
-        backends: list[Any] = [matmul, mkldnn.matmul, mkldnn.conv]
-        before = [backend.fp32_precision for backend in backends]
-
-        def set_precisions(values: list[str]) -> None:
-            for backend, value in zip(backends, values, strict=True):
-                backend.fp32_precision = value
-    else:
-        before = [torch.get_float32_matmul_precision()]
-
-        def set_precisions(values: list[str]) -> None:
-            torch.set_float32_matmul_precision("highest" if "ieee" in values else values[0])
-
-    set_precisions(["ieee"] * len(before))
-    try:
-        yield
-    finally:
-        set_precisions(before)
-        if threads:
-            torch.set_num_threads(threads_before)
 
 
 def _stages(n_train: int) -> list[tuple[int, int]]:
@@ -265,24 +239,24 @@ def _slice(drawn: list[Drawn | None], start: int, stop: int) -> list[Drawn | Non
     ]
 
 
+def _to(device: torch.device, drawn: Drawn) -> Drawn:
+    return drawn[0].to(device), None if drawn[1] is None else drawn[1].to(device)
+
+
 def _n_parameters(ensemble: Ensemble) -> int:
-    return sum(step.linear.units * step.columns for step in ensemble.steps if step.linear)
+    return n_weights(ensemble.steps)
 
 
 def _bytes_per_sample(ensemble: Ensemble) -> int:
-    """About what a sample's activations take in float64, with the patches of a convolution."""
-    largest = 0
+    """About what a sample's activations take in float64, with the patches of a convolution and what
+    residual blocks remember."""
+    largest = remembered = 0
     for step in ensemble.steps:
         inputs, outputs = (int(np.prod(shape)) for shape in (step.in_shape, step.out_shape))
+        remembered += inputs if isinstance(step.layer, Fork) else 0
+        remembered -= inputs if isinstance(step.layer, Join) else 0
+        inputs += remembered
         if isinstance(step.layer, Conv2d):
             inputs += step.fan_in * step.out_shape[1] * step.out_shape[2]
         largest = max(largest, inputs + 2 * outputs)
     return 8 * largest
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an exception of PyTorch says that there is no memory left."""
-    text = str(error)
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
-        "out of memory" in text or "can't allocate memory" in text or "alloc_cpu" in text
-    )

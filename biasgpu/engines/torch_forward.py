@@ -45,7 +45,7 @@ def certain_tops(
                 weight = pair[0].to(x.dtype)
                 bias = None if pair[1] is None else pair[1].to(x.dtype)
                 error = _bound(step, weight, bias, h, error, eps_w)
-                h = _linear(step, weight, bias, h)
+                h = linear(step, weight, bias, h)
                 zero = zero.expand_as(error) if bias is None else torch.zeros_like(error).bool()
                 error = error.masked_fill(zero, 0.0)
             case ReLU():
@@ -54,12 +54,12 @@ def certain_tops(
                 error = error.masked_fill(zero, 0.0)
                 h = h.clamp_min(0.0)
             case MaxPool2d(size=size):
-                h = _max_pool(h, size) if h.ndim == 5 else h
+                h = max_pool(h, size) if h.ndim == 5 else h
             case Flatten():
                 h = h.flatten(1, -2)
             case other:
                 raise NotImplementedError(f"the torch engine has no rule for {other}")
-    return _decide(h, error, zero)
+    return decide(h, error, zero)
 
 
 def _largest(h: Tensor) -> Tensor:
@@ -82,7 +82,18 @@ def _bound(
     return bound.masked_fill(~(rho * hmax < constants.limit), float("inf"))
 
 
-def _linear(step: Step, weight: Tensor, bias: Tensor | None, h: Tensor) -> Tensor:
+def linear(step: Step, weight: Tensor, bias: Tensor | None, h: Tensor) -> Tensor:
+    """A linear layer of each draw, on activations of its own, or on those of all draws.
+
+    Args:
+        step: the layer.
+        weight: `(draws, units, fan_in)`.
+        bias: `(draws, units)`, or None.
+        h: `(draws or 1, *in_shape, samples)`, in the weights' precision.
+
+    Returns:
+        `(draws, *out_shape, samples)`.
+    """
     n, units, _ = weight.shape
     if isinstance(step.layer, Conv2d):
         h = _patches(step.layer, h)
@@ -105,7 +116,8 @@ def _patches(layer: Conv2d, h: Tensor) -> Tensor:
     return windows.reshape(len(h), h.shape[1] * size**2, -1)
 
 
-def _max_pool(h: Tensor, size: int) -> Tensor:
+def max_pool(h: Tensor, size: int) -> Tensor:
+    """The maxima of whole windows of `(draws, channels, height, width, samples)`."""
     height, width = h.shape[2] // size * size, h.shape[3] // size * size
     best: Tensor | None = None
     for row in range(size):
@@ -116,7 +128,9 @@ def _max_pool(h: Tensor, size: int) -> Tensor:
     return best
 
 
-def _decide(logits: Tensor, error: Tensor, zero: Tensor) -> Tensor:
+def decide(logits: Tensor, error: Tensor, zero: Tensor) -> Tensor:
+    """What is certain of logits `(draws, outputs, samples)` with their bounds `(draws, samples)`,
+    and whether all of them are zero in the law: as `certain_tops`."""
     logits = logits.double()
     n_outputs = logits.shape[1]
     if n_outputs == 1:

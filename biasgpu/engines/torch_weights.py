@@ -15,7 +15,15 @@ from biasgpu import normal as law
 from biasgpu.ensemble import Ensemble
 from biasgpu.layout import Step
 from biasgpu.priors import NormalPrior, UniformPrior
-from biasgpu.rng import MULTIPLIER_0, MULTIPLIER_1, ROUNDS, STREAM_WEIGHTS, WEYL_0, WEYL_1
+from biasgpu.rng import (
+    MULTIPLIER_0,
+    MULTIPLIER_1,
+    ROUNDS,
+    STREAM_WEIGHTS,
+    WEYL_0,
+    WEYL_1,
+    words_of,
+)
 
 Drawn = tuple[Tensor, Tensor | None]  # weight (n, units, fan_in), bias (n, units); float32
 
@@ -119,10 +127,12 @@ def draw_parameters(ensemble: Ensemble, step: Step, low: Tensor, high: Tensor) -
         low, high: int64 `(n,)`, the halves of the draw numbers, on the device.
 
     Returns:
-        Weight, float32 `(n, units, fan_in)`, and drawn bias, float32 `(n, units)`, or None.
+        Weight, float32 `(n, units, fan_in)`, and drawn bias, float32 `(n, units)`, or None; of a
+        batch norm both, `(n, channels)`.
     """
     layer = step.linear
-    assert layer is not None
+    if layer is None:
+        return _normalizer(ensemble, step, low, high)
     n, device = len(low), low.device
     result = torch.empty((n, layer.units, step.columns), dtype=torch.float32, device=device)
     chunk = _CHUNK_BLOCKS[device.type]
@@ -140,3 +150,12 @@ def draw_parameters(ensemble: Ensemble, step: Step, low: Tensor, high: Tensor) -
     if step.columns > step.fan_in:
         return result[..., : step.fan_in].contiguous(), result[..., step.fan_in].contiguous()
     return result, None
+
+
+def _normalizer(ensemble: Ensemble, step: Step, low: Tensor, high: Tensor) -> Drawn:
+    """A batch norm's weights and biases: so few that NumPy's law of them serves every device."""
+    draws = (high << 32 | low).cpu().numpy().view(np.uint64)
+    blocks = step.first_block + np.arange(step.units * step.blocks_per_unit)
+    words = words_of(ensemble.seed, draws, blocks).reshape(len(draws), step.units, -1)
+    weight, bias = ensemble.prior.normalizer(words)
+    return torch.from_numpy(weight).to(low.device), torch.from_numpy(bias).to(low.device)

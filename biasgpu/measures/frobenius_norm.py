@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from biasgpu.measures.batches import Floats, parameter_batches
 from biasgpu.networks import Networks
-from biasgpu.packing import Packing
+from biasgpu.packing import linear_weights
 
 
 def frobenius(networks: Networks) -> Floats:
@@ -31,9 +31,9 @@ def frobenius(networks: Networks) -> Floats:
 
 def frobenius_of(networks: Networks, flat: npt.NDArray[np.float32]) -> Floats:
     """The same of parameters at hand: float32 `(b, n_parameters)` to float64 `(b, layers)`."""
-    pairs = [pair for pair in Packing(networks.steps).unpack(flat) if pair is not None]
+    weights = linear_weights(networks.steps, flat)
     norms = [
         np.linalg.norm(weight.reshape(len(flat), -1).astype(np.float64), axis=1)
-        for weight, _ in pairs
+        for weight in weights
     ]
     return np.stack(norms, axis=1)

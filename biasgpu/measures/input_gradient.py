@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from importlib.util import find_spec
+from itertools import combinations, product
 
 import numpy as np
 import numpy.typing as npt
 
 from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from biasgpu.layout import Step
-from biasgpu.measures.batches import Floats, parameter_batches
+from biasgpu.measures import many
+from biasgpu.measures.batches import BATCH_BYTES, Floats, parameter_batches
 from biasgpu.networks import Networks
 
 KNOWN = (Dense, Conv2d, MaxPool2d, ReLU, Flatten)
@@ -27,7 +29,8 @@ def input_gradient_norms(
 
     Computed in float32 where the layers have a compiled form (`biasgpu.measures.cpu`). At an input
     where a unit's sign or a window's winner hangs on less than float32 rounding, the gradient may
-    be that of the neighbouring linear piece.
+    be that of the neighbouring linear piece. Networks with other layers are computed in
+    float64; statistics of batch norms are constants, a network being a function of one input.
 
     Args:
         networks: which.
@@ -47,6 +50,11 @@ def input_gradient_norms(
             from biasgpu.measures.cpu import norms
 
             result[part] = norms(networks.steps, flat, x, threads=threads)
+        elif find_spec("torch"):
+            from biasgpu.measures.torch_gradients import norms_by_torch
+
+            pairs = pairs_of(int(np.prod(networks.steps[-1].out_shape)))
+            result[part] = norms_by_torch(networks.steps, flat, x, pairs, threads=threads)
         else:
             result[part] = norms_by_law(networks.steps, flat, x)
     return result
@@ -60,7 +68,7 @@ def pairs_of(outputs: int) -> list[tuple[int, int]]:
 def norms_by_law(
     steps: tuple[Step, ...], flat: npt.NDArray[np.float32], x: npt.NDArray[np.float32]
 ) -> Floats:
-    """The norms in plain float64, one network after the other, for layers of any kind.
+    """The norms in plain float64, for layers of any kind; batch norms by their own statistics.
 
     Args:
         steps: the layers in their places.
@@ -70,20 +78,16 @@ def norms_by_law(
     Returns:
         float64 `(n, samples)`.
     """
-    from biasgpu.training import law
-
     result = np.zeros((len(flat), len(x)))
-    outputs = int(np.prod(steps[-1].out_shape))
-    for row, parameters in zip(result, flat.astype(np.float64), strict=True):
-        for start in range(0, len(x), SAMPLES):
-            values = law.forward(steps, parameters, x[start : start + SAMPLES])
-            for low, high in pairs_of(outputs):
-                upstream = np.zeros_like(values[-1])
-                upstream[:, high] = 1.0
-                if low >= 0:
-                    upstream[:, low] = -1.0
-                gradient = law.backward(steps, parameters, values, upstream)[1]
-                norms = np.linalg.norm(gradient.reshape(len(gradient), -1), axis=1)
-                block = row[start : start + SAMPLES]
+    each = max(1, many.values_held(steps, 1))
+    samples = max(1, min(SAMPLES, len(x), BATCH_BYTES // (8 * each)))
+    networks = max(1, BATCH_BYTES // (8 * each * samples))
+    pairs = pairs_of(int(np.prod(steps[-1].out_shape)))
+    for i, j in product(range(0, len(flat), networks), range(0, len(x), samples)):
+        some = flat[i : i + networks]
+        block = result[i : i + networks, j : j + samples]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for gradient in many.input_gradients(steps, some, x[j : j + samples], pairs):
+                norms = np.linalg.norm(gradient.reshape(*gradient.shape[:2], -1), axis=2)
                 np.maximum(block, norms, out=block)  # keeps what is not a number
     return result

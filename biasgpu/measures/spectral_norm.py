@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from biasgpu.measures.batches import Floats, parameter_batches
 from biasgpu.networks import Networks
-from biasgpu.packing import Packing
+from biasgpu.packing import linear_weights
 
 
 def spectral(networks: Networks) -> Floats:
@@ -36,8 +36,8 @@ def spectral(networks: Networks) -> Floats:
 
 def spectral_of(networks: Networks, flat: npt.NDArray[np.float32]) -> Floats:
     """The same of parameters at hand: float32 `(b, n_parameters)` to float64 `(b, layers)`."""
-    pairs = [pair for pair in Packing(networks.steps).unpack(flat) if pair is not None]
-    return np.stack([_largest(weight) for weight, _ in pairs], axis=1)
+    weights = linear_weights(networks.steps, flat)
+    return np.stack([_largest(weight) for weight in weights], axis=1)
 
 
 def _largest(weight: npt.NDArray) -> Floats:

@@ -33,8 +33,9 @@ class Study:
         priors: what guess and check draws from; none at all leaves it out.
         inits: what training begins from; none at all leaves it out.
         n_train: training samples; guess and check serves every smaller N in one pass.
-        n: the N that networks are trained at; empty for every multiple of the number of classes up
-            to `n_train`, which it then holds.
+        n: the N that networks are trained at, and drawn at where they have batch norms, which see
+            all training samples; empty for every multiple of the number of classes up to `n_train`,
+            which it then holds.
         fits: networks that guess and check finds for each architecture, prior and data seed, and
             that it keeps at each smaller N.
         trained: trained networks without training error asked for at each N.

@@ -26,7 +26,8 @@ class Job:
         architecture: their layers.
         prior: what they are drawn from, or trained from.
         data_seed: of the task.
-        n_train: training samples; guess and check serves the smaller N as well.
+        n_train: training samples; guess and check serves the smaller N as well, except with batch
+            norms.
         seed: of the file's networks.
     """
 
@@ -62,7 +63,11 @@ def jobs(study: Study) -> list[Job]:
     for data_seed in study.data_seeds:
         for architecture in study.architectures:
             of = (architecture, data_seed)
-            found += [_job(study, "guess-and-check", *of, p, study.n_train) for p in study.priors]
+            # What batch norms make of draws at one N says nothing of another.
+            drawn = study.n if architecture.coupled else (study.n_train,)
+            found += [
+                _job(study, "guess-and-check", *of, p, n) for p in study.priors for n in drawn
+            ]
             found += [_job(study, "sgd", *of, init, n) for init in study.inits for n in study.n]
     for name, count in Counter(job.file for job in found).items():
         if count > 1:
@@ -91,12 +96,13 @@ def seed_of(
     of them share candidates or initialisations, and error bars over data seeds are those of
     independent networks. It depends on nothing else: not on which other files a study has, nor on
     the recipe, so that two recipes under one study seed train the same initialisations; nor, in
-    guess and check, on `n_train`, whose stream serves every N.
+    guess and check, on `n_train`, whose stream serves every N, unless there are batch norms.
 
     Args:
         study_seed: of the study.
         way, architecture, prior, data_seed, n_train: of the file.
     """
+    every_n = way == "guess-and-check" and not architecture.coupled
     told = [
         "biasgpu study",
         study_seed,
@@ -106,7 +112,7 @@ def seed_of(
         [layer.to_config() for layer in architecture.layers],
         prior,
         data_seed,
-        0 if way == "guess-and-check" else n_train,
+        0 if every_n else n_train,
     ]
     text = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

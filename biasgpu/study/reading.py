@@ -97,7 +97,7 @@ def _without(study: Study, job: Job, problem: str) -> list[Cell]:
     """The cells of a file that there is not, or that cannot be read."""
     nothing = estimates.estimate(0, 0, stopped_by="user")
     points = (job.n_train,)
-    if job.way == "guess-and-check":
+    if job.way == "guess-and-check" and not job.architecture.coupled:
         points = tuple(sorted({*study.n, job.n_train}))
     return [
         Cell(

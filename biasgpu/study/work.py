@@ -81,8 +81,7 @@ class Worker:
             job.architecture,
             job.prior,
             seed=job.seed,
-            # Where only the largest N was named, nobody asked for networks at smaller ones.
-            curve_fits=0 if self.study.n == (job.n_train,) else self.study.fits,
+            curve_fits=self._curve_fits(job),
             # Networks of infinite width have no parameters to measure.
             measures=self.study.measures and not job.architecture.infinite,
             output=path,
@@ -109,6 +108,12 @@ class Worker:
             **self._rules(job),
             **self._engine(job),
         )
+
+    def _curve_fits(self, job: Job) -> int:
+        # Where only the largest N was named, nobody asked for networks at smaller ones; with batch
+        # norms there are none.
+        none = job.architecture.coupled or self.study.n == (job.n_train,)
+        return 0 if none else self.study.fits
 
     def _go_on(self, job: Job, path: Path) -> None:
         found = biasgpu.open(path)

@@ -154,7 +154,7 @@ def batches(recipe: Recipe, seed: int, epoch: int, n_train: int) -> list[Ints]:
     return [order[start : start + size] for start in range(0, n_train, size)]
 
 
-def _apply(layer: Layer, x: Floats, pair: tuple[npt.NDArray, npt.NDArray] | None) -> Floats:
+def _apply(layer: Layer, x: Floats, pair: tuple[npt.NDArray, ...] | None) -> Floats:
     match layer:
         case Dense():
             assert pair is not None

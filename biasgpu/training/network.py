@@ -55,7 +55,7 @@ class TrainedNetwork(Weighted):
         result: dict[str, npt.NDArray[np.float32]] = {}
         for step, pair in zip(self.steps, Packing(self.steps).unpack(self.flat), strict=True):
             if pair is not None:
-                for name, part in zip(("weight", "bias"), pair, strict=True):
+                for (name, _), part in zip(step.parts, pair, strict=True):
                     array = np.array(part, np.float32)
                     array.setflags(write=False)
                     result[f"{step.position}.{name}"] = array

@@ -84,7 +84,7 @@ def lay_out(ensemble: Ensemble, recipe: Recipe, n_train: int) -> Plan:
     """The plan for an ensemble that `unsupported` has nothing against."""
     look_up = bool(binding.get_host_cpu_features().get("avx512f"))
     lowered = program.lower(ensemble)
-    parameters = iter(place for place in Packing(ensemble.steps).offsets if place is not None)
+    parameters = iter(places for places in Packing(ensemble.steps).offsets if len(places) > 1)
     rows: list[npt.NDArray[np.int64]] = []
     table = [lowered.quads]
     places = len(lowered.quads)
@@ -99,7 +99,7 @@ def lay_out(ensemble: Ensemble, recipe: Recipe, n_train: int) -> Plan:
         activations += row[OUTPUTS]
         widest = max(widest, int(row[OUTPUTS]), int(row[INPUTS]) if number else 0)
         if row[KIND] in (DENSE, CONV):
-            row[WEIGHTS], row[BIASES] = next(parameters)
+            row[WEIGHTS], row[BIASES] = next(parameters)[:2]
         if row[KIND] == CONV:
             kernel = int(row[KERNEL])
             row[PADDING] = 0  # the inputs are padded by now
