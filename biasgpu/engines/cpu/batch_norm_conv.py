@@ -31,7 +31,6 @@ from biasgpu.engines.cpu.batch_norm_taps import NUMBER, VECTOR, Tile, everywhere
 from biasgpu.engines.cpu.distinct import distinct
 from biasgpu.engines.cpu.memory import peek_int
 
-
 KEEP, POOL_FIRST, POOL_MORE, DROP = range(4)  # what becomes of a row's outputs
 
 
@@ -80,10 +79,9 @@ def _make_tile(width: int, *, shared: bool, three: bool) -> Any:
 
 
 def _make_pair(*, shared: bool, three: bool) -> Any:
-    one, four = (_make_tile(width, shared=shared, three=three) for width in (1, 4))
-    # Of kernels that are rare, what is left of a row goes position by position.
-    several = (_make_tile(width, shared=shared, three=True) for width in (2, 3)) if three else ()
-    two_of, three_of = several or (one, one)
+    one, two, four = (_make_tile(width, shared=shared, three=three) for width in (1, 2, 4))
+    # Three positions at once only for the kernels that are common.
+    three_of = _make_tile(3, shared=shared, three=True) if three else two
     size = NUMBER if shared else VECTOR
 
     @njit
@@ -133,20 +131,21 @@ def _make_pair(*, shared: bool, three: bool) -> Any:
                     start, plane, row_size, channels, kernel, r0, r1, w0, w1, bias, running,
                     a0, a1, how,
                 )  # fmt: skip
-            elif three and left == 2:
-                running = two_of(
+                done = 3
+            elif left >= 2:
+                running = two(
                     start, plane, row_size, channels, kernel, r0, r1, w0, w1, bias, running,
                     a0, a1, how,
                 )  # fmt: skip
+                done = 2
             else:
-                for _ in range(left):
-                    running = one(
-                        start, plane, row_size, channels, kernel, r0, r1, w0, w1, bias, running,
-                        a0, a1, how,
-                    )  # fmt: skip
-                    start += VECTOR
-                    a0 += VECTOR
-                    a1 += VECTOR
+                done = 0
+            if left > done:
+                # With pooling, the last position of an odd width: in no window.
+                running = one(
+                    start + done * VECTOR, plane, row_size, channels, kernel, r0, r1, w0,
+                    w1, bias, running, a0 + done * VECTOR, a1 + done * VECTOR, how,
+                )  # fmt: skip
             if sums0 != 0:
                 # Both before either: they may be one.
                 first, second = vector(sums0), vector(sums0 + VECTOR)

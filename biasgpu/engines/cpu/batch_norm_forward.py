@@ -21,7 +21,6 @@ from biasgpu.engines.cpu.batch_norm_layers import (
     max_pool,
 )
 from biasgpu.engines.cpu.batch_norm_program import (
-    CHANNELS,
     COLUMNS,
     CONV,
     DENSE,
@@ -33,17 +32,14 @@ from biasgpu.engines.cpu.batch_norm_program import (
     EXPAND,
     FORKED,
     GIVEN,
-    HEIGHT,
     KERNEL,
     KIND,
     N_COLUMNS,
     N_FLOATS,
-    PAD,
     POOL,
     SLOT,
     SRC,
     UNITS,
-    WIDTH,
 )
 from biasgpu.engines.cpu.batch_norm_taps import NUMBER, VECTOR
 from biasgpu.engines.cpu.digest import compiled, source_digest
@@ -63,7 +59,12 @@ def _convolve(op: Any, x: Any, w: Any, y: Any) -> None:
     y += pad * VECTOR
     for unit in range(0, units, 2):
         second = min(unit + 1, units - 1)
-        w0, w1, y0, y1 = w + unit * stride, w + second * stride, y + unit * plane, y + second * plane
+        w0, w1, y0, y1 = (
+            w + unit * stride,
+            w + second * stride,
+            y + unit * plane,
+            y + second * plane,
+        )
         if three:
             three_shared(op, x, w0, w1, y0, y1, 0, 0)
         else:
@@ -78,12 +79,11 @@ def _pass(
     kind = peek_int(op, KIND)
     src, dst = values + peek_int(op, SRC) * VECTOR, values + peek_int(op, DST) * VECTOR
     fork, w = values + peek_int(op, FORKED) * VECTOR, weights + peek_int(op, GIVEN) * NUMBER
-    channels, height, width = peek_int(op, CHANNELS), peek_int(op, HEIGHT), peek_int(op, WIDTH)
     if kind == EXPAND:
-        expand_lanes(channels, height, width, peek_int(op, DST_PAD), x, dst)
+        expand_lanes(op, x, dst)
     elif kind == CONV:
         if peek_int(op, SRC) < 0:
-            expand_lanes(channels, height, width, peek_int(op, PAD), x, scratch)
+            expand_lanes(op, x, scratch)
             src = scratch
         _convolve(op, src, w, dst)
     elif kind == DENSE:

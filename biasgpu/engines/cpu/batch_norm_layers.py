@@ -53,13 +53,16 @@ def clear_margins(channels: int, height: int, width: int, pad: int, at: Any) -> 
 def _make_expand(*, shared: bool) -> Any:
     @njit
     @distinct("shared" if shared else "lanes")
-    def expand(channels: int, height: int, width: int, pad: int, x: Any, y: Any) -> None:
-        """An input with zeros around its rows; all draws share it, or every lane has its own.
+    def expand(op: Any, x: Any, y: Any) -> None:
+        """An input with zeros around its rows, as the pass reads it.
 
-        Args (in numba):
-            x: address of its numbers: one for all lanes if weights are drawn, else one a lane.
+        Args (in numba), all of them addresses:
+            op: the pass's row of integers.
+            x: the input: a number for all lanes, or one for each.
             y: where it goes.
         """
+        channels, height, width = peek_int(op, CHANNELS), peek_int(op, HEIGHT), peek_int(op, WIDTH)
+        pad = peek_int(op, PAD)
         clear_margins(channels, height, width, pad, y)
         y += pad * VECTOR
         for _ in range(channels * height):

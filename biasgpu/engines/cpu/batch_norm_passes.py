@@ -24,7 +24,6 @@ from biasgpu.engines.cpu.batch_norm_layers import (
 )
 from biasgpu.engines.cpu.batch_norm_program import (
     BLOCKS,
-    CHANNELS,
     CONV,
     COUNT,
     DENSE,
@@ -40,21 +39,17 @@ from biasgpu.engines.cpu.batch_norm_program import (
     FORK_SIZE,
     FORKED,
     GROUP,
-    HEIGHT,
     KERNEL,
     KIND,
     N_COLUMNS,
     N_FLOATS,
     NORM,
-    PAD,
-    POOL,
     SLOT,
     SRC,
     SRC_SIZE,
     STRIDE,
     SUMS,
     UNITS,
-    WIDTH,
 )
 from biasgpu.engines.cpu.batch_norm_taps import (
     NUMBER,
@@ -75,38 +70,17 @@ from biasgpu.reference import EPSILON
 
 
 @njit
-def _draw(w: Any, names: Any, op: Any, first: int, count: int, family: int, scale: Any, seed: Any) -> None:
-    """The weights of some units of a pass, from unit `first` on."""
-    blocks = peek_int(op, BLOCKS)
-    block = peek_int(op, FIRST_BLOCK) + first * blocks
-    draw_units(w, peek_int(op, STRIDE), names, block, blocks, count, family, scale, seed)
+def _settle(op: Any, factors: Any, n_samples: int, sums: Any, affine: Any) -> None:
+    """A batch norm: from its channels' sums to mean and variance, in their place.
 
-
-@njit
-def _settle(
-    op: Any, factors: Any, w: Any, names: Any, family: int, seed: Any, n_samples: int, sums: Any,
-    affine: Any,
-) -> None:  # fmt: skip
-    """A batch norm: from its channels' sums to mean and variance, in their place, and to `affine`.
-
-    Args (in numba):
-        op, factors, sums, affine: addresses.
+    Args (in numba), all addresses but one:
+        op, factors: the pass's rows of integers and floats.
+        sums: of each channel, of numbers and of their squares.
+        affine: each channel's weight and bias; what to multiply with and add instead.
     """
-    units, stride = peek_int(op, UNITS), peek_int(op, STRIDE)
-    one, zero, here = everywhere(1.0), everywhere(0.0), address_of(w)
-    drawn = peek(factors, FACTOR) != 0.0
-    for unit in range(units):
-        put(affine + 2 * unit * VECTOR, one)
-        put(affine + (2 * unit + 1) * VECTOR, zero)
-    for column in range(2 if drawn else 0):
-        _draw(w, names, op, 0, units, family, peek(factors, FACTOR + column), seed)
-        for unit in range(units):
-            value = vector(here + (unit * stride + column) * VECTOR)
-            if column == 0:
-                value = to_float32_and_back(one + value)
-            put(affine + (2 * unit + column) * VECTOR, value)
-    count, epsilon = everywhere(peek(factors, COUNT) * n_samples), everywhere(EPSILON)
-    for unit in range(units):
+    count = everywhere(peek(factors, COUNT) * n_samples)
+    epsilon, zero = everywhere(EPSILON), everywhere(0.0)
+    for unit in range(peek_int(op, UNITS)):
         at, to = sums + 2 * unit * VECTOR, affine + 2 * unit * VECTOR
         mean = vector(at) / count
         variance = maximum(vector(at + VECTOR) / count - mean * mean, zero)
@@ -118,29 +92,36 @@ def _settle(
 
 
 @njit
-def _sample(
-    op: Any, factors: Any, src: Any, dst: Any, fork: Any, sums: Any, affine: Any
-) -> None:
-    """One sample of a pass without weights."""
-    kind = peek_int(op, KIND)
-    if kind == SUMS:
-        add_up(op, src, sums)
-    elif kind == ELEMENT:
-        element_lanes(op, factors, src, dst, fork, affine)
-    elif kind == POOL:
-        max_pool(op, src, dst)
+def _take_norms(op: Any, w: Any, column: int, affine: Any) -> None:
+    """Weights (column 0) or biases (1) of a batch norm's channels, from where they were drawn."""
+    stride, one = peek_int(op, STRIDE), everywhere(1.0)
+    for unit in range(peek_int(op, UNITS)):
+        value = vector(w + (unit * stride + column) * VECTOR)
+        if column == 0:
+            value = to_float32_and_back(one + value)
+        put(affine + (2 * unit + column) * VECTOR, value)
 
 
 @njit
-def _pairs(
-    op: Any, src: Any, w: Any, dst: Any, first: int, count: int, sums: Any
-) -> None:
-    """Some units of a convolution on one sample."""
+def _fill(at: Any, count: int, even: float) -> None:
+    """A number and zero by turns, in all lanes."""
+    number, zero = everywhere(even), everywhere(0.0)
+    for _ in range(count):
+        put(at, number)
+        put(at + VECTOR, zero)
+        at += 2 * VECTOR
+
+
+@njit
+def _pairs(op: Any, src: Any, w: Any, dst: Any, first: int, count: int, sums: Any) -> None:
+    """Some units of a convolution on one sample; addresses."""
     three = peek_int(op, KERNEL) == 3
-    stride = peek_int(op, STRIDE) * VECTOR
-    row = peek_int(op, DST_WIDTH) + 2 * peek_int(op, DST_PAD)
-    plane = row * peek_int(op, DST_HEIGHT) * VECTOR
-    dst += peek_int(op, DST_PAD) * VECTOR
+    stride, pad = peek_int(op, STRIDE) * VECTOR, peek_int(op, DST_PAD)
+    height, width = peek_int(op, DST_HEIGHT), peek_int(op, DST_WIDTH)
+    plane = height * (width + 2 * pad) * VECTOR
+    if first == 0:
+        clear_margins(peek_int(op, UNITS), height, width, pad, dst)
+    dst += pad * VECTOR
     for unit in range(0, count, 2):
         second = min(unit + 1, count - 1)
         w0, w1 = w + unit * stride, w + second * stride
@@ -155,81 +136,12 @@ def _pairs(
             any_lanes(op, src, w0, w1, y0, y1, s0, s1)
 
 
-@njit
-def _expand_input(op: Any, x: Any, y: Any) -> None:
-    expand_shared(
-        peek_int(op, CHANNELS), peek_int(op, HEIGHT), peek_int(op, WIDTH), peek_int(op, PAD), x, y
-    )
-
-
-@njit
-def _clear(op: Any, y: Any) -> None:
-    clear_margins(
-        peek_int(op, UNITS), peek_int(op, DST_HEIGHT), peek_int(op, DST_WIDTH),
-        peek_int(op, DST_PAD), y,
-    )  # fmt: skip
-
-
-@njit
-def settle_tile(
-    ops: Any, factors: Any, n_ops: int, family: int, seed: Any, names: Any, w: Any, inputs: Any,
-    features: int, n_samples: int, values: Any, scratch: Any, sums: Any, affine: Any,
-) -> bool:  # fmt: skip
-    """Eight draws, all samples; False if it was stopped. Arrays but for w and names at addresses."""
-    here = address_of(w)
-    for number in range(n_ops):
-        op, row = ops + 8 * number * N_COLUMNS, factors + 8 * number * N_FLOATS
-        kind, slot = peek_int(op, KIND), peek_int(op, SLOT)
-        source, target = peek_int(op, SRC), peek_int(op, DST)
-        src_size, dst_size = peek_int(op, SRC_SIZE) * VECTOR, peek_int(op, DST_SIZE) * VECTOR
-        src, dst = values + source * n_samples * VECTOR, values + target * n_samples * VECTOR
-        fork = values + peek_int(op, FORKED) * n_samples * VECTOR
-        fork_size = peek_int(op, FORK_SIZE) * VECTOR
-        mine = sums + 2 * slot * VECTOR if slot >= 0 else 0
-        its_affine = affine + 2 * slot * VECTOR
-        if kind == NORM:
-            _settle(op, row, w, names, family, seed, n_samples, mine, its_affine)
-            continue
-        units = peek_int(op, UNITS)
-        if slot >= 0 and kind != ELEMENT:
-            zero = everywhere(0.0)
-            for i in range(2 * units):
-                put(mine + i * VECTOR, zero)
-        group = peek_int(op, GROUP) if kind == CONV or kind == DENSE else units
-        for first in range(0, units, group):
-            count = min(group, units - first)
-            if kind == CONV or kind == DENSE:
-                _draw(w, names, op, first, count, family, peek(row, FACTOR), seed)
-            for sample in range(n_samples):
-                if names[STOP]:
-                    return False
-                x, y = src + sample * src_size, dst + sample * dst_size
-                given = inputs + sample * features * NUMBER
-                if kind == EXPAND:
-                    expand_shared(
-                        units, peek_int(op, HEIGHT), peek_int(op, WIDTH), peek_int(op, DST_PAD),
-                        given, y,
-                    )  # fmt: skip
-                elif kind == CONV:
-                    if source < 0:
-                        x = scratch
-                        _expand_input(op, given, x)
-                    if first == 0:
-                        _clear(op, y)
-                    _pairs(op, x, here, y, first, count, mine)
-                elif kind == DENSE:
-                    stride = peek_int(op, STRIDE) * VECTOR
-                    dense_lanes(op, x, here, stride, count, y + first * VECTOR)
-                else:
-                    _sample(op, row, x, y, fork + sample * fork_size, mine, its_affine)
-    return True
-
-
 @cache
 def compiled_settle() -> Callable[..., None]:
     """The compiled law of drawn networks on their training set."""
     digest = source_digest()
 
+    # One long function: numba compiles what a function calls again with it, at every level.
     @compiled
     def settle(
         ops: Any, constants: Any, family: int, seed: Any, inputs: Any, draws: Any, output: int,
@@ -240,17 +152,69 @@ def compiled_settle() -> Callable[..., None]:
         _ = digest
         n_samples, features = inputs.shape
         n_outputs, slots = logits.shape[2], statistics.shape[1]
+        here, padded = address_of(w), address_of(scratch)
         for tile in range(0, len(draws), LANES_F64):
             live = min(LANES_F64, len(draws) - tile)
             for lane in range(LANES_F64):
                 name_lanes(names, lane, draws[tile + min(lane, live - 1)])
-            done = settle_tile(
-                address_of(ops), address_of(constants), len(ops), family, seed, names, w,
-                address_of(inputs), features, n_samples, address_of(values), address_of(scratch),
-                address_of(sums), address_of(affine),
-            )  # fmt: skip
-            if not done:
-                return
+            for number in range(len(ops)):
+                op = address_of(ops) + number * N_COLUMNS * NUMBER
+                factors = address_of(constants) + number * N_FLOATS * NUMBER
+                kind, slot, units = ops[number, KIND], ops[number, SLOT], ops[number, UNITS]
+                block, n_blocks = ops[number, FIRST_BLOCK], ops[number, BLOCKS]
+                stride, group = ops[number, STRIDE], units
+                mine, its_affine = 0, 0
+                if slot >= 0:
+                    mine = address_of(sums) + 2 * slot * VECTOR
+                    its_affine = address_of(affine) + 2 * slot * VECTOR
+                if kind == NORM:
+                    _fill(its_affine, units, 1.0)
+                    for column in range(2 if constants[number, FACTOR] != 0.0 else 0):
+                        factor = constants[number, FACTOR + column]
+                        draw_units(w, stride, names, block, n_blocks, units, family, factor, seed)
+                        _take_norms(op, here, column, its_affine)
+                    _settle(op, factors, n_samples, mine, its_affine)
+                    continue
+                if slot >= 0 and kind != ELEMENT:
+                    _fill(mine, units, 0.0)
+                source, target, forked = ops[number, SRC], ops[number, DST], ops[number, FORKED]
+                weighted = kind in (CONV, DENSE)
+                if weighted:
+                    group = ops[number, GROUP]
+                for first in range(0, units, group):
+                    count = min(group, units - first)
+                    if weighted:
+                        draw_units(
+                            w, stride, names, block + first * n_blocks, n_blocks, count, family,
+                            constants[number, FACTOR], seed,
+                        )  # fmt: skip
+                    for sample in range(n_samples):
+                        if names[STOP]:
+                            return
+                        src, dst, fork = (
+                            source * n_samples + sample * ops[number, SRC_SIZE],
+                            target * n_samples + sample * ops[number, DST_SIZE],
+                            forked * n_samples + sample * ops[number, FORK_SIZE],
+                        )
+                        x = address_of(values) + src * VECTOR
+                        y = address_of(values) + dst * VECTOR
+                        given = address_of(inputs) + sample * features * NUMBER
+                        if kind == EXPAND:
+                            expand_shared(op, given, y)
+                        elif kind == CONV:
+                            if source < 0:
+                                expand_shared(op, given, padded)
+                                x = padded
+                            _pairs(op, x, here, y, first, count, mine)
+                        elif kind == DENSE:
+                            dense_lanes(op, x, here, stride * VECTOR, count, y + first * VECTOR)
+                        elif kind == SUMS:
+                            add_up(op, x, mine)
+                        elif kind == ELEMENT:
+                            joining = address_of(values) + fork * VECTOR
+                            element_lanes(op, factors, x, y, joining, its_affine)
+                        else:
+                            max_pool(op, x, y)
             for lane in range(live):
                 for i in range(n_samples * n_outputs):
                     place = (output * n_samples + i) * LANES_F64 + lane

@@ -170,7 +170,9 @@ class Tile:
         def add(typingctx: Any, a: Any, b: Any) -> Any:
             def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
                 result = [
-                    builder.fadd(builder.extract_value(args[0], i), builder.extract_value(args[1], i))
+                    builder.fadd(
+                        builder.extract_value(args[0], i), builder.extract_value(args[1], i)
+                    )
                     for i in range(len(sums))
                 ]
                 return context.make_tuple(builder, sums, result)
