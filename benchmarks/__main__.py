@@ -12,6 +12,7 @@ from rich.table import Table
 from benchmarks import (
     agreement,
     baseline,
+    batch_norm,
     ceilings,
     cost,
     deferred,
@@ -27,8 +28,14 @@ from benchmarks import (
 DEFERRED = (*deferred.WORKS, cost.WORK, wide.WORK, start.WARM)
 TRAINING = tuple(training.WORKS)
 MEASURES = tuple(measures.WIDTHS)
-GROUPS = {"deferred": DEFERRED, "training": TRAINING, "measures": MEASURES}
-WORKS = (*baseline.WORKS, *DEFERRED, *TRAINING, *MEASURES)
+BATCH_NORM = tuple(batch_norm.WORKS)
+GROUPS = {
+    "deferred": DEFERRED,
+    "training": TRAINING,
+    "measures": MEASURES,
+    "batch-norm": BATCH_NORM,
+}
+WORKS = (*baseline.WORKS, *BATCH_NORM, *DEFERRED, *TRAINING, *MEASURES)
 AGREEMENT = {"deferred-512": 2000, "deferred-4096": 200}  # draws held against the law
 
 
@@ -74,6 +81,11 @@ def main() -> None:
     for work in works:
         if work in DEFERRED:
             found = _measure_deferred(work, best, options)
+        elif work in BATCH_NORM:
+            wrong = batch_norm.disagreements(work, n_draws=50)
+            if wrong:
+                sys.exit(f"{work}: the engine disagrees with the reference on draws {wrong[:5]}")
+            found = [batch_norm.measure(work, best, **_turns(options))]
         elif work in TRAINING:
             found = training.measure(work, **_turns(options))
         elif work in MEASURES:
@@ -126,7 +138,10 @@ def _measure_deferred(work: str, best: ceilings.Ceilings, options: argparse.Name
 
 def _line(row: Any) -> str:
     if isinstance(row, screening.Row):
-        return f"{row.work}: {row.candidates_per_s:,.0f} candidates a second, {row.ratio:,.0f} x"
+        return (
+            f"{row.work}: {row.candidates_per_s:,.0f} candidates a second, {row.ratio:,.0f} x, "
+            f"{row.fraction:.0%} of the floor's speed"
+        )
     if isinstance(row, measures.Row):
         return f"{row.work}: {row.elapsed_s:.1f} s, PyTorch {row.baseline_s:.0f} s"
     if isinstance(row, training.Row):

@@ -21,12 +21,13 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, max_pool2d, relu
+from torch.nn.functional import batch_norm, conv2d, max_pool2d, relu
 
 from biasgpu import architectures
 from biasgpu.architectures.base import Architecture
-from biasgpu.layers import Conv2d, Flatten, MaxPool2d, ReLU, Shape
+from biasgpu.layers import BatchNorm2d, Conv2d, Flatten, Fork, Join, MaxPool2d, ReLU, Scale, Shape
 from biasgpu.layout import Step, lay_out
+from biasgpu.priors import NORM_BIAS, NORM_WEIGHT
 
 BATCHES = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 MAX_BYTES = 2**30  # of the largest activation; a larger batch is not tried
@@ -66,6 +67,10 @@ class Baseline:
         self.weights: list[tuple[Tensor, Tensor | None] | None] = []
         for step in self.steps:
             layer = step.linear
+            if isinstance(step.layer, BatchNorm2d):
+                weight = torch.empty(batch * step.units, device=device)
+                self.weights.append((weight, torch.empty_like(weight)))
+                continue
             if layer is None:
                 self.weights.append(None)
                 continue
@@ -80,13 +85,25 @@ class Baseline:
     @torch.inference_mode()
     def run(self) -> int:
         """Draw a batch and test it: how many of its networks have no training error."""
-        for pair in self.weights:
-            for values in pair or ():
-                if values is not None:
-                    values.uniform_(-1.0, 1.0)
-        h = self.x
         for step, pair in zip(self.steps, self.weights, strict=True):
-            h = self._apply(step, pair, h)
+            if pair is None:
+                continue
+            weight, bias = pair
+            if isinstance(step.layer, BatchNorm2d) and bias is not None:
+                weight.uniform_(1.0 - NORM_WEIGHT, 1.0 + NORM_WEIGHT)
+                bias.uniform_(-NORM_BIAS, NORM_BIAS)
+                continue
+            weight.uniform_(-1.0, 1.0)
+            if bias is not None:
+                bias.uniform_(-1.0, 1.0)
+        h, forks = self.x, []
+        for step, pair in zip(self.steps, self.weights, strict=True):
+            if isinstance(step.layer, Fork):
+                forks.append(h)
+            elif isinstance(step.layer, Join):
+                h = h + forks.pop()
+            else:
+                h = self._apply(step, pair, h)
         logits = h.view(len(h), self.batch, -1)
         predicted = (logits[..., 0] > 0).long() if logits.shape[-1] == 1 else logits.argmax(-1)
         return int((predicted == self.y[:, None]).all(dim=0).sum())
@@ -99,6 +116,11 @@ class Baseline:
                 return max_pool2d(h, size) if len(step.in_shape) == 3 else h
             case Flatten():
                 return h.reshape(len(h), -1, 1, 1)
+            case Scale(factor=factor):
+                return h * factor
+            case BatchNorm2d():
+                assert pair is not None
+                return batch_norm(h, None, None, *pair, training=True)
             case _:
                 assert pair is not None
                 padding = step.layer.padding if isinstance(step.layer, Conv2d) else 0

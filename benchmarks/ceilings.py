@@ -20,8 +20,8 @@ from biasgpu.engines.cpu.philox import blocks_of_one
 from biasgpu.engines.cpu.program import NORMAL, UNIFORM_32
 from biasgpu.engines.cpu.quads import add4, keep4, load4, madd4, zero4
 from biasgpu.engines.cpu.simd import load, store
-from biasgpu.engines.cpu.vectors import LANES_F32
-from biasgpu.engines.cpu.weights import draw_units
+from biasgpu.engines.cpu.vectors import LANES_F32, LANES_F64
+from biasgpu.engines.cpu.weights import draw_units, lanes
 from biasgpu.engines.cpu.workspace import aligned
 
 BLOCKS = 64  # of a unit in the loop for words: its weights stay in the first-level cache
@@ -51,7 +51,8 @@ def _products(buffer: Any, repeats: int) -> None:
     four, one = load4(buffer, (0, 1, 2, 3), 0), load(buffer, 64)
     for _ in range(repeats):
         a, b, c = madd4(four, one, a), madd4(four, one, b), madd4(four, one, c)
-    keep4(buffer, 0, LANES_F32, 2 * LANES_F32, 3 * LANES_F32, add4(add4(a, b), c))
+    width = lanes(buffer)
+    keep4(buffer, 0, width, 2 * width, 3 * width, add4(add4(a, b), c))
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,13 @@ def measure(threads: int, seconds: float = 1.0) -> Ceilings:
         _best(lambda i: _products(buffers[i], 10**6), 12 * LANES_F32 * 10**6, threads, seconds),
         _best(lambda i: _quick_normals(buffers[i], 1000), words, threads, seconds),
     )
+
+
+def law_products(threads: int, seconds: float = 1.0) -> float:
+    """Products of the law a second, all threads together: float64, rounded before the addition."""
+    buffers = [aligned(16 * LANES_F64, np.float64) for _ in range(threads)]
+    amount = 12 * LANES_F64 * 10**6
+    return _best(lambda i: _products(buffers[i], 10**6), amount, threads, seconds)
 
 
 def _best(work: Callable[[int], None], amount: int, threads: int, seconds: float) -> float:

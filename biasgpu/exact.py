@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from biasgpu import batch_norm_law
+from biasgpu.batch_norm import BatchNormEnsemble
 from biasgpu.deferred import exact as deferred
 from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.ensemble import Ensemble
@@ -46,6 +48,8 @@ def logits(
     """
     if isinstance(ensemble, DeferredEnsemble):
         return deferred.logits(ensemble, draws, x, threads=threads)
+    if isinstance(ensemble, BatchNormEnsemble):
+        return batch_norm_law.logits(ensemble, draws, x, threads=threads)
     from biasgpu.engines.cpu.program import unsupported
 
     draws = np.ascontiguousarray(draws, dtype=np.uint64)
@@ -64,6 +68,9 @@ def prepare(ensemble: Ensemble) -> None:
     """Have the law compiled for such ensembles, or load it from disk: the first use would else."""
     if isinstance(ensemble, DeferredEnsemble):
         deferred.prepare(ensemble)
+        return
+    if isinstance(ensemble, BatchNormEnsemble):
+        batch_norm_law.prepare(ensemble)
         return
     from biasgpu.engines.cpu.program import unsupported
     from biasgpu.engines.cpu.workspace import Workspace

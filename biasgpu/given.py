@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from biasgpu import reference
+from biasgpu import batch_norm_law, reference
 from biasgpu.answers import classes_of
 from biasgpu.decision import arrange, predictions
 from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
@@ -56,6 +56,8 @@ def logits(
     if not result.size:
         return result
     if not all(isinstance(step.layer, KNOWN) for step in steps):
+        if not batch_norm_law.given_unsupported(steps):
+            return batch_norm_law.given_logits(steps, flat, x, threads)
         for row, parameters in zip(result, flat, strict=True):
             row[...] = reference_logits(steps, parameters, x)
         return result

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
+from biasgpu.batch_norm import BatchNormEnsemble
 from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.engines import triton_choice
 from biasgpu.engines.base import BORDERLINE, MAX_TRAIN, Engine, Prefixes
@@ -118,16 +119,31 @@ def make(
         from biasgpu.engines.torch_engine import TorchEngine
 
         return TorchEngine(ensemble, x_train, y_train, device=device, threads=threads)
-    from biasgpu.engines.cpu.engine import CpuEngine
-
-    refusal = CpuEngine.supports(ensemble)
+    refusal = _cpu_refusal(ensemble)
     if refusal:
         raise UsageError(
             f"the cpu engine does not take this ensemble: {refusal}.",
             why="it compiles the layers and priors that biasgpu brings along.",
             fix="engine='torch' (--engine torch), or engine='auto'.",
         )
+    if isinstance(ensemble, BatchNormEnsemble):
+        from biasgpu.engines.cpu.batch_norm_engine import BatchNormEngine
+
+        return BatchNormEngine(ensemble, x_train, y_train, threads=threads)
+    from biasgpu.engines.cpu.engine import CpuEngine
+
     return CpuEngine(ensemble, x_train, y_train, threads=threads)
+
+
+def _cpu_refusal(ensemble: Ensemble) -> str | None:
+    """Why the cpu engine cannot take an ensemble of method "direct", or None."""
+    if isinstance(ensemble, BatchNormEnsemble):
+        from biasgpu.engines.cpu.batch_norm_engine import BatchNormEngine
+
+        return BatchNormEngine.supports(ensemble)
+    from biasgpu.engines.cpu.engine import CpuEngine
+
+    return CpuEngine.supports(ensemble)
 
 
 def _triton_takes(ensemble: Ensemble) -> bool:
@@ -168,11 +184,8 @@ def _choose(ensemble: Ensemble) -> str:
     reasons = available()
     if isinstance(ensemble, DeferredEnsemble):
         return "cpu" if reasons["cpu"] is None else "reference"
-    if reasons["cpu"] is None:
-        from biasgpu.engines.cpu.engine import CpuEngine
-
-        if CpuEngine.supports(ensemble) is None:
-            return "cpu"
+    if reasons["cpu"] is None and _cpu_refusal(ensemble) is None:
+        return "cpu"
     return "torch" if reasons["torch"] is None else "reference"
 
 
