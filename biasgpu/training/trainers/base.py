@@ -56,9 +56,11 @@ class Trainer(ABC):
     Attributes:
         name: "reference", "torch", "cpu", "triton".
         device: where it computes: "cpu", "cuda:0".
+        same_bits: whether a network comes out with the same bits in whatever company it is trained.
     """
 
     name: ClassVar[str]
+    same_bits: ClassVar[bool] = True
     device: str = "cpu"
 
     def __init__(

@@ -59,6 +59,7 @@ class TorchTrainer(Trainer):
     """
 
     name: ClassVar[str] = "torch"
+    same_bits: ClassVar[bool] = False
 
     def __init__(
         self,
