@@ -130,8 +130,9 @@ def make(steps: Sequence[Step], batch_size: int, optimizer: str) -> Plan:
                 continue
             case MaxPool2d(size=size):
                 row = _operation(POOL, step.in_shape, step.out_shape, at, end, kernel=size)
+            case Dense(bias="none") | Conv2d(bias="none") as other:
+                raise ValueError(f"there is no kernel without biases, as in {other}")
             case Dense() | Conv2d():
-                assert places is not None
                 row = _linear(step, places, at, end)
             case other:
                 raise ValueError(f"there is no kernel for {other}")
@@ -181,7 +182,7 @@ def trips(plan: Plan, batch_size: int) -> int:
     return total
 
 
-def _linear(step: Step, places: tuple[int, int], at: int, end: int) -> Operation:
+def _linear(step: Step, places: tuple[int, ...], at: int, end: int) -> Operation:
     layer = step.linear
     assert layer is not None
     conv = isinstance(layer, Conv2d)

@@ -3,7 +3,8 @@
 Compiled trainers compute the same in float32 and differ by rounding alone; tests hold them to this.
 Conventions, all of them PyTorch's: the gradient of a rectifier is 0 at 0; a pooling window passes
 its gradient to its first largest element, rows before columns; the loss is the mean cross-entropy
-over the batch, for a one-logit head that of the logits (0, z).
+over the batch, for a one-logit head that of the logits (0, z). Batch norms go by the batch while
+training, and by running statistics afterwards (`batch_norm.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,21 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from biasgpu.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU
+from biasgpu.layers import (
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Flatten,
+    Fork,
+    Join,
+    Layer,
+    MaxPool2d,
+    ReLU,
+    Scale,
+)
 from biasgpu.layout import Step
 from biasgpu.packing import Packing
+from biasgpu.training import batch_norm
 from biasgpu.training.order import epoch_order
 from biasgpu.training.recipe import BETA_1, BETA_2, EPSILON, MOMENTUM, Recipe
 
@@ -24,21 +37,28 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def forward(steps: Sequence[Step], flat: Floats, x: npt.NDArray) -> list[Floats]:
+def forward(
+    steps: Sequence[Step], flat: Floats, x: npt.NDArray, *, training: bool = False
+) -> list[Floats]:
     """The inputs of every layer, and the logits at the end.
 
     Args:
         steps: the layers in their places.
         flat: float64 `(n_parameters,)`.
         x: `(samples, *shape)`.
+        training: batch norms go by these samples, else by their running statistics.
 
     Returns:
         float64 arrays, `len(steps) + 1` of them: `(samples, *in_shape)` of each step, and the
         logits `(samples, outputs)`.
     """
     values = [np.asarray(x, dtype=np.float64)]
+    forks: list[Floats] = []
     for step, pair in zip(steps, Packing(tuple(steps)).unpack(flat), strict=True):
-        values.append(_apply(step.layer, values[-1], pair))
+        y = _apply(step.layer, values[-1], pair, training)
+        if isinstance(step.layer, Fork):
+            forks.append(y)
+        values.append(y + forks.pop() if isinstance(step.layer, Join) else y)
     return values
 
 
@@ -65,7 +85,12 @@ def logit_gradient(logits: Floats, labels: Ints) -> tuple[float, Floats]:
 
 
 def backward(
-    steps: Sequence[Step], flat: Floats, values: list[Floats], upstream: Floats
+    steps: Sequence[Step],
+    flat: Floats,
+    values: list[Floats],
+    upstream: Floats,
+    *,
+    training: bool = False,
 ) -> tuple[Floats, Floats]:
     """Gradients by parameters and by inputs.
 
@@ -74,13 +99,16 @@ def backward(
         flat: float64 `(n_parameters,)`.
         values: what `forward` returned.
         upstream: float64 `(samples, outputs)`, the gradient by the logits.
+        training: as it was for `forward`.
 
     Returns:
-        float64 `(n_parameters,)`, summed over the samples, and `(samples, *shape)`.
+        float64 `(n_parameters,)`, summed over the samples, and `(samples, *shape)`. Running
+        statistics are no parameters: their places hold zeros.
     """
     packing = Packing(tuple(steps))
     layers = packing.unpack(flat)
-    found: list[tuple[Floats, Floats | None] | None] = [None] * len(steps)
+    found: list[tuple[Floats, ...] | None] = [None] * len(steps)
+    joins: list[Floats] = []
     for place in range(len(steps) - 1, -1, -1):
         layer, x, pair = steps[place].layer, values[place], layers[place]
         match layer:
@@ -99,6 +127,15 @@ def backward(
                 upstream = np.where(x > 0.0, upstream, 0.0)
             case Flatten():
                 upstream = upstream.reshape(x.shape)
+            case BatchNorm2d():
+                assert pair is not None
+                found[place], upstream = batch_norm.backward(pair, x, upstream, training=training)
+            case Join():
+                joins.append(upstream)
+            case Fork():
+                upstream = upstream + joins.pop()
+            case Scale():
+                upstream = upstream * float(layer.factor)
             case _:
                 raise NotImplementedError(f"the law has no gradient for {layer}")
     return packing.pack(found).astype(np.float64, copy=False), upstream
@@ -107,10 +144,33 @@ def backward(
 def loss_and_gradient(
     steps: Sequence[Step], flat: Floats, x: npt.NDArray, labels: Ints
 ) -> tuple[float, Floats]:
-    """The mean cross-entropy over some samples, and its gradient `(n_parameters,)`."""
-    values = forward(steps, flat, x)
+    """The mean cross-entropy over some samples, a batch, and its gradient `(n_parameters,)`."""
+    loss, gradient, _ = _batch(steps, flat, x, labels)
+    return loss, gradient
+
+
+def learn(
+    steps: Sequence[Step], flat: Floats, x: npt.NDArray, labels: Ints, optimizer: Optimizer
+) -> Floats:
+    """The parameters after one more batch: a step of the optimiser, and running statistics.
+
+    Args:
+        steps: the layers in their places.
+        flat: float64 `(n_parameters,)`.
+        x: `(samples, *shape)`, the batch.
+        labels: int64 `(samples,)`.
+        optimizer: takes the step.
+    """
+    _, gradient, values = _batch(steps, flat, x, labels)
+    return batch_norm.track(steps, optimizer.step(flat, gradient), values)
+
+
+def _batch(
+    steps: Sequence[Step], flat: Floats, x: npt.NDArray, labels: Ints
+) -> tuple[float, Floats, list[Floats]]:
+    values = forward(steps, flat, x, training=True)
     loss, upstream = logit_gradient(values[-1], labels)
-    return loss, backward(steps, flat, values, upstream)[0]
+    return loss, backward(steps, flat, values, upstream, training=True)[0], values
 
 
 @dataclass
@@ -154,15 +214,23 @@ def batches(recipe: Recipe, seed: int, epoch: int, n_train: int) -> list[Ints]:
     return [order[start : start + size] for start in range(0, n_train, size)]
 
 
-def _apply(layer: Layer, x: Floats, pair: tuple[npt.NDArray, ...] | None) -> Floats:
+def _apply(layer: Layer, x: Floats, pair: tuple[npt.NDArray, ...] | None, training: bool) -> Floats:
     match layer:
         case Dense():
             assert pair is not None
-            return x @ pair[0].T + pair[1]
+            y = x @ pair[0].T
+            return y + pair[1] if len(pair) > 1 else y
         case Conv2d():
             assert pair is not None
-            patches = _patches(layer, x)
-            return np.einsum("nchwij,ucij->nuhw", patches, pair[0]) + pair[1][:, None, None]
+            y = np.einsum("nchwij,ucij->nuhw", _patches(layer, x), pair[0])
+            return y + pair[1][:, None, None] if len(pair) > 1 else y
+        case BatchNorm2d():
+            assert pair is not None
+            return batch_norm.forward(pair, x, training=training)
+        case Scale():
+            return x * float(layer.factor)
+        case Fork() | Join():
+            return x
         case MaxPool2d():
             return _windows(layer, x).max(axis=-1) if x.ndim == 4 else x
         case ReLU():

@@ -15,6 +15,7 @@ from llvmlite import binding
 
 from biasgpu.engines.cpu import program
 from biasgpu.ensemble import Ensemble
+from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from biasgpu.layout import n_products
 from biasgpu.packing import Packing
 from biasgpu.training.recipe import Recipe
@@ -30,6 +31,7 @@ SAMPLES_BYTES = 16 << 20  # of activations a thread holds, if one sample's fit
 LANES = 16
 VECTOR_BYTES = 64
 MAX_BYTES = 4 << 30  # of parameters and gradients a thread may hold
+KNOWN = (Dense, Conv2d, MaxPool2d, ReLU, Flatten)
 STATES = {"sgd": 0, "momentum": 1, "adam": 2}
 
 
@@ -70,6 +72,11 @@ def unsupported(ensemble: Ensemble, recipe: Recipe) -> str | None:
     reason = program.unsupported(ensemble)
     if reason:
         return reason
+    for step in ensemble.steps:
+        if not isinstance(step.layer, KNOWN):
+            return f"training has no compiled form of the layer {type(step.layer).__name__}"
+        if step.linear and step.linear.bias == "none":
+            return "it trains every linear layer's biases, and one has none"
     copies = 2 + STATES[recipe.optimizer]
     need = copies * VECTOR_BYTES * Packing(ensemble.steps).n_parameters
     if need > MAX_BYTES:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biasgpu.ensemble import Ensemble
+from biasgpu.training.batch_norm import check_batches
 from biasgpu.training.recipe import Recipe
 
 
@@ -30,7 +31,8 @@ class Trajectories:
         epochs: int64 `(n,)`: how many epochs each was trained.
         gradient_norms: float64 `(n, recipe.epochs + 1)`: the Euclidean norm, over all parameters,
             of the gradient of the mean loss over the whole training set, at the initialisation and
-            after each epoch (NaN after a network stopped); None where it was not asked for.
+            after each epoch (NaN after a network stopped); None where it was not asked for. Batch
+            norms take the training set for a batch then, and their running statistics stay.
     """
 
     weights: npt.NDArray[np.float32]
@@ -48,12 +50,17 @@ class Trainer(ABC):
         recipe: how.
         gradient_norms: record them; every epoch then takes one more pass over the training set.
 
+    Raises:
+        UsageError: a batch leaves a batch norm with one number a channel.
+
     Attributes:
         name: "reference", "torch", "cpu", "triton".
         device: where it computes: "cpu", "cuda:0".
+        same_bits: whether a network comes out with the same bits in whatever company it is trained.
     """
 
     name: ClassVar[str]
+    same_bits: ClassVar[bool] = True
     device: str = "cpu"
 
     def __init__(
@@ -65,6 +72,7 @@ class Trainer(ABC):
         *,
         gradient_norms: bool = False,
     ) -> None:
+        check_batches(ensemble.steps, recipe, len(y_train))
         self.ensemble = ensemble
         self.x_train = x_train
         self.y_train = y_train

@@ -47,8 +47,7 @@ class ReferenceTrainer(Trainer):
             for epoch in range(recipe.epochs + 1):
                 if epoch:
                     for batch in law.batches(recipe, self.ensemble.seed, epoch, len(y)):
-                        gradient = law.loss_and_gradient(steps, flat, x[batch], y[batch])[1]
-                        flat = optimizer.step(flat, gradient)
+                        flat = law.learn(steps, flat, x[batch], y[batch], optimizer)
                 if self.gradient_norms:
                     norms[epoch] = np.linalg.norm(law.loss_and_gradient(steps, flat, x, y)[1])
                 for place, mark in enumerate(recipe.kept):

@@ -7,7 +7,6 @@ their losses has the gradients of each, since no network's loss depends on anoth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,19 +15,19 @@ import torch
 from torch import Tensor
 
 from biasgpu.engines.torch_engine import find_device, out_of_memory, plain_float32
-from biasgpu.engines.torch_weights import draw_parameters
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import ResourceError, UsageError
+from biasgpu.layout import coupled
 from biasgpu.packing import Packing
-from biasgpu.priors import UniformPrior
 from biasgpu.training.order import epoch_order
-from biasgpu.training.recipe import BETA_1, BETA_2, EPSILON, MOMENTUM, Recipe
+from biasgpu.training.recipe import Recipe
 from biasgpu.training.trainers import torch_layers
 from biasgpu.training.trainers.base import Trainer, Trajectories
+from biasgpu.training.trainers.torch_state import State, initial
 
 CPU_BYTES = 64 * 2**20
 CUDA_BYTES = 8 * 2**30
-BLOCK = 64  # samples at once, where a step or a norm takes more of them
+BLOCK = 64  # samples at once, where a step or a norm takes more of them, and can be taken apart
 
 
 def unsupported(ensemble: Ensemble, recipe: Recipe) -> str | None:
@@ -60,6 +59,7 @@ class TorchTrainer(Trainer):
     """
 
     name: ClassVar[str] = "torch"
+    same_bits: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -88,6 +88,8 @@ class TorchTrainer(Trainer):
         self._threads = threads
         self._dtype = torch.float64 if dtype == "float64" else torch.float32
         self._packing = Packing(ensemble.steps)
+        # Batch norms see a batch as a whole.
+        self._block = len(y_train) if coupled(ensemble.steps) else BLOCK
         self._x = torch.from_numpy(x_train).to(self._device, self._dtype)
         self._y = torch.from_numpy(y_train).to(self._device)
         budget = memory_bytes or (CUDA_BYTES if self._device.type == "cuda" else CPU_BYTES)
@@ -120,7 +122,7 @@ class TorchTrainer(Trainer):
 
     def _bytes_each(self) -> int:
         """About what a network takes while it is trained."""
-        samples = min(len(self._y) if self.gradient_norms else self.recipe.batch_size, BLOCK)
+        samples = min(len(self._y) if self.gradient_norms else self.recipe.batch_size, self._block)
         weights = 4 * 5 * self._packing.n_parameters  # gradients, the optimiser's, one to spare
         each = weights + samples * torch_layers.bytes_per_sample(self.ensemble.steps)
         return each * (2 if self._dtype == torch.float64 else 1)
@@ -151,22 +153,22 @@ class TorchTrainer(Trainer):
         """Train some draws and fill their rows of `result`, which begin at `place`."""
         recipe = self.recipe
         rows = np.arange(place, place + len(draws))  # of the networks that are still trained
-        state = _State(recipe, self._initial(draws))
+        state = initial(self.ensemble, draws, recipe, self._device, self._dtype)
         result.epochs[rows] = recipe.epochs
         for epoch in range(recipe.epochs + 1):
             if epoch:
                 order = torch.from_numpy(epoch_order(self.ensemble.seed, epoch, len(self._y)))
                 for batch in order.to(self._device).split(recipe.batch_size):
-                    state.step(self._gradients(state.leaves, batch))
+                    state.step(self._gradients(state, batch, track=True))
             if result.gradient_norms is not None:
-                gradients = self._gradients(state.leaves, torch.arange(len(self._y)))
+                gradients = self._gradients(state, torch.arange(len(self._y)))
                 result.gradient_norms[rows, epoch] = _norms(gradients)
             stopped = np.zeros(len(rows), dtype=bool)
             if recipe.stop_early and epoch:
-                stopped = self._fits(state.leaves)
+                stopped = self._fits(state)
                 result.epochs[rows[stopped]] = epoch
             if epoch in recipe.kept or stopped.any():
-                flat = self._flat(state.leaves)
+                flat = state.flat()
                 for k, mark in enumerate(recipe.kept):
                     if mark == epoch:
                         result.weights[rows, k] = flat
@@ -178,104 +180,41 @@ class TorchTrainer(Trainer):
                 rows = rows[~stopped]
                 state.keep(torch.from_numpy(np.flatnonzero(~stopped)).to(self._device))
 
-    def _initial(self, draws: npt.NDArray[np.uint64]) -> list[Tensor]:
-        """Weights and biases of the layers that have them, one after the other."""
-        # On a GPU, other priors might give the float32 next to the canonical one.
-        exact = type(self.ensemble.prior) is UniformPrior
-        where = self._device if exact else torch.device("cpu")
-        low, high = (
-            torch.from_numpy(half.astype(np.int64)).to(where)
-            for half in (draws & np.uint64(0xFFFFFFFF), draws >> np.uint64(32))
-        )
-        leaves: list[Tensor] = []
-        for step in self.ensemble.steps:
-            layer = step.linear
-            if layer is None:
-                continue
-            weight, bias = draw_parameters(self.ensemble, step, low, high)
-            weight = weight.view(len(draws), *layer.weight_shape(step.in_shape))
-            bias = weight.new_zeros(len(draws), layer.units) if bias is None else bias
-            leaves += [weight.to(self._device, self._dtype), bias.to(self._device, self._dtype)]
-        return leaves
-
-    def _forward(self, leaves: list[Tensor], x: Tensor) -> Tensor:
-        pairs = iter(zip(leaves[::2], leaves[1::2], strict=True))
-        steps = self.ensemble.steps
-        return torch_layers.forward(steps, [next(pairs) if s.linear else None for s in steps], x)
-
-    def _gradients(self, leaves: list[Tensor], samples: Tensor) -> list[Tensor]:
-        """The gradient of each network's mean loss over some samples."""
+    def _gradients(self, state: State, samples: Tensor, *, track: bool = False) -> list[Tensor]:
+        """The gradient of each network's mean loss over some samples, which with `track` running
+        statistics have seen then."""
         total: list[Tensor] = []
-        for block in samples.split(BLOCK):
-            found = self._block_gradients(leaves, block, len(block) / len(samples))
+        for block in samples.split(self._block):
+            found = self._block_gradients(state, block, len(block) / len(samples), track)
             for sum_, part in zip(total, found, strict=False):
                 sum_ += part
             total = total or found
         return total
 
-    def _block_gradients(self, leaves: list[Tensor], samples: Tensor, share: float) -> list[Tensor]:
+    def _block_gradients(
+        self, state: State, samples: Tensor, share: float, track: bool
+    ) -> list[Tensor]:
+        leaves, steps = state.leaves, self.ensemble.steps
         for leaf in leaves:
             leaf.requires_grad_()
         with torch.enable_grad():
-            logits = self._forward(leaves, self._x[samples])
+            x = self._x[samples]
+            logits = torch_layers.forward(steps, state.parts, x, training=True, track=track)
         upstream = torch_layers.logit_gradient(logits.detach(), self._y[samples])
         found = torch.autograd.grad(logits, leaves, upstream if share == 1 else share * upstream)
         for leaf in leaves:
             leaf.requires_grad_(False)
         return list(found)
 
-    def _fits(self, leaves: list[Tensor]) -> npt.NDArray[np.bool_]:
+    def _fits(self, state: State) -> npt.NDArray[np.bool_]:
         """Which networks have no training error, in float64."""
-        exact = [leaf.double() for leaf in leaves]
-        good = torch.ones(len(leaves[0]), dtype=torch.bool, device=self._device)
+        exact = state.double()
+        good: Tensor = torch.tensor(True, device=self._device)
         for samples in torch.arange(len(self._y)).split(BLOCK):
-            logits = self._forward(exact, self._x[samples].double())
-            good &= (torch_layers.predictions(logits) == self._y[samples, None]).all(dim=0)
+            logits = torch_layers.forward(self.ensemble.steps, exact, self._x[samples].double())
+            right = torch_layers.predictions(logits) == self._y[samples, None]
+            good = good & right.all(dim=0)
         return good.cpu().numpy()
-
-    def _flat(self, leaves: list[Tensor]) -> npt.NDArray[np.float32]:
-        """`(networks, n_parameters)`, as `Packing` lays them out."""
-        return torch.cat([leaf.flatten(1) for leaf in leaves], dim=1).float().cpu().numpy()
-
-
-@dataclass
-class _State:
-    """Parameters of networks in training, and what the optimiser keeps of each.
-
-    Args:
-        recipe: which optimiser.
-        leaves: `(networks, ...)`, weights and biases.
-    """
-
-    recipe: Recipe
-    leaves: list[Tensor]
-    n_steps: int = 0
-
-    def __post_init__(self) -> None:
-        kept = {"sgd": 0, "momentum": 1, "adam": 2}[self.recipe.optimizer]
-        self.moments = [[torch.zeros_like(leaf) for leaf in self.leaves] for _ in range(kept)]
-
-    def step(self, gradients: list[Tensor]) -> None:
-        """Take one step; the formulas are those of `law.Optimizer`."""
-        rate = self.recipe.learning_rate
-        self.n_steps += 1
-        for leaf, gradient, *moments in zip(self.leaves, gradients, *self.moments, strict=True):
-            if self.recipe.optimizer == "sgd":
-                leaf.sub_(gradient, alpha=rate)
-            elif self.recipe.optimizer == "momentum":
-                moments[0].mul_(MOMENTUM).add_(gradient)
-                leaf.sub_(moments[0], alpha=rate)
-            else:
-                first, second = moments
-                first.mul_(BETA_1).add_(gradient, alpha=1.0 - BETA_1)
-                second.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
-                spread = (second / (1.0 - BETA_2**self.n_steps)).sqrt_().add_(EPSILON)
-                leaf.addcdiv_(first, spread, value=-rate / (1.0 - BETA_1**self.n_steps))
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the networks."""
-        self.leaves = [leaf[rows] for leaf in self.leaves]
-        self.moments = [[moment[rows] for moment in moments] for moments in self.moments]
 
 
 def _norms(gradients: list[Tensor]) -> npt.NDArray[np.float64]:

@@ -13,39 +13,60 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, max_pool2d, pad
+from torch.nn.functional import batch_norm, conv2d, max_pool2d, pad
 
-from biasgpu.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU
+from biasgpu.layers import (
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Flatten,
+    Fork,
+    Join,
+    Layer,
+    MaxPool2d,
+    ReLU,
+    Scale,
+)
 from biasgpu.layout import Step
+from biasgpu.reference import EPSILON
+from biasgpu.training.batch_norm import TRACKING
 
-Pair = tuple[Tensor, Tensor]  # weight (networks, *weight_shape), bias (networks, units)
-Rule = Callable[[Step, Pair | None, Tensor], Tensor]
+# Weight (networks, *weight_shape), and bias (networks, units) unless there is none; of a batch norm
+# running mean and variance as well.
+Parts = tuple[Tensor, ...]
+Rule = Callable[[Step, Parts | None, Tensor], Tensor]
 
 
-def _dense(step: Step, pair: Pair | None, h: Tensor) -> Tensor:
-    assert pair is not None
-    weight, bias = pair
+def _dense(step: Step, parts: Parts | None, h: Tensor) -> Tensor:
+    assert parts is not None
+    weight = parts[0]
     if h.shape[1] == 1:  # one large product
-        y = (h[:, 0] @ weight.flatten(0, 1).T).view(len(h), *bias.shape)
-        return y + bias
-    return torch.baddbmm(bias[:, None], h.transpose(0, 1), weight.mT).transpose(0, 1)
+        y = (h[:, 0] @ weight.flatten(0, 1).T).view(len(h), *weight.shape[:2])
+        return y + parts[1] if len(parts) > 1 else y
+    h = h.transpose(0, 1)
+    if len(parts) == 1:
+        return torch.bmm(h, weight.mT).transpose(0, 1)
+    return torch.baddbmm(parts[1][:, None], h, weight.mT).transpose(0, 1)
 
 
-def _conv2d(step: Step, pair: Pair | None, h: Tensor) -> Tensor:
-    assert pair is not None and isinstance(step.layer, Conv2d)
-    weight, bias = pair
+def _conv2d(step: Step, parts: Parts | None, h: Tensor) -> Tensor:
+    assert parts is not None and isinstance(step.layer, Conv2d)
+    weight, bias = parts[0], parts[1] if len(parts) > 1 else None
     samples, networks = len(h), len(weight)
     if h.device.type == "cpu" and h.dtype == torch.float32:
         # One group a network; the first layer is a single convolution with everybody's channels.
         y = conv2d(
-            h.flatten(1, 2), weight.flatten(0, 1), bias.flatten(),
+            h.flatten(1, 2), weight.flatten(0, 1), None if bias is None else bias.flatten(),
             padding=step.layer.padding, groups=h.shape[1],
         )  # fmt: skip
     else:
         # PyTorch's convolutions of float64 are slow, and those of cuDNN may transform their
         # operands: products of patches round as sums do.
         patches = _patches(step.layer, h).expand(networks, -1, -1)
-        y = torch.baddbmm(bias[:, :, None], weight.flatten(2), patches)
+        if bias is None:
+            y = torch.bmm(weight.flatten(2), patches)
+        else:
+            y = torch.baddbmm(bias[:, :, None], weight.flatten(2), patches)
         y = y.view(networks, -1, samples, *step.out_shape[1:]).permute(2, 0, 1, 3, 4)
     return y.reshape(samples, networks, *step.out_shape)
 
@@ -58,18 +79,45 @@ def _patches(layer: Conv2d, h: Tensor) -> Tensor:
     return windows.reshape(h.shape[1], h.shape[2] * size**2, -1)
 
 
-def _max_pool2d(step: Step, pair: Pair | None, h: Tensor) -> Tensor:
+def _max_pool2d(step: Step, parts: Parts | None, h: Tensor) -> Tensor:
     assert isinstance(step.layer, MaxPool2d)
     if len(step.in_shape) != 3:
         return h
     return max_pool2d(h.flatten(1, 2), step.layer.size).view(*h.shape[:2], *step.out_shape)
 
 
-def _relu(step: Step, pair: Pair | None, h: Tensor) -> Tensor:
+def _relu(step: Step, parts: Parts | None, h: Tensor) -> Tensor:
     return h.relu()
 
 
-def _flatten(step: Step, pair: Pair | None, h: Tensor) -> Tensor:
+def _scale(step: Step, parts: Parts | None, h: Tensor) -> Tensor:
+    assert isinstance(step.layer, Scale)
+    return h * step.layer.factor
+
+
+def _unchanged(step: Step, parts: Parts | None, h: Tensor) -> Tensor:
+    return h
+
+
+def _running_norm(step: Step, parts: Parts | None, h: Tensor) -> Tensor:
+    return _batch_norm(parts, h, batch=False, track=False)
+
+
+def _batch_norm(parts: Parts | None, h: Tensor, *, batch: bool, track: bool) -> Tensor:
+    """By statistics of the batch or the running ones; with `track` those move towards the batch's.
+
+    Every network has channels of its own, so all of them are one batch norm of many channels.
+    """
+    assert parts is not None
+    weight, bias, mean, variance = (part.view(-1) for part in parts)
+    if h.shape[1] == 1:  # nothing before it has parameters
+        h = h.expand(-1, len(parts[0]), -1, -1, -1)
+    running = (mean, variance) if track or not batch else (None, None)
+    y = batch_norm(h.flatten(1, 2), *running, weight, bias, batch, TRACKING, EPSILON)
+    return y.view(h.shape)
+
+
+def _flatten(step: Step, parts: Parts | None, h: Tensor) -> Tensor:
     return h.flatten(2)
 
 
@@ -79,6 +127,10 @@ RULES: dict[type[Layer], Rule] = {
     MaxPool2d: _max_pool2d,
     ReLU: _relu,
     Flatten: _flatten,
+    Scale: _scale,
+    BatchNorm2d: _running_norm,
+    Fork: _unchanged,
+    Join: _unchanged,
 }
 """How each kind of layer is computed, from its step, its parameters and its input."""
 
@@ -91,22 +143,39 @@ def rule(layer: Layer) -> Rule | None:
     return None
 
 
-def forward(steps: Sequence[Step], pairs: Sequence[Pair | None], x: Tensor) -> Tensor:
+def forward(
+    steps: Sequence[Step],
+    parts: Sequence[Parts | None],
+    x: Tensor,
+    *,
+    training: bool = False,
+    track: bool = False,
+) -> Tensor:
     """The logits of all networks.
 
     Args:
         steps: layers that all have a rule.
-        pairs: for each step its parameters, in one dtype, or None.
+        parts: for each step its parameters, in one dtype, or None.
         x: `(samples, *shape)`, in that dtype.
+        training: batch norms go by these samples, else by their running statistics.
+        track: those of `parts` see one more batch, in place.
 
     Returns:
         `(samples, networks, outputs)`.
     """
     h = x[:, None]
-    for step, pair in zip(steps, pairs, strict=True):
+    forks: list[Tensor] = []
+    for step, mine in zip(steps, parts, strict=True):
+        if training and isinstance(step.layer, BatchNorm2d):
+            h = _batch_norm(mine, h, batch=True, track=track)
+            continue
         found = rule(step.layer)
         assert found is not None
-        h = found(step, pair, h)
+        h = found(step, mine, h)
+        if isinstance(step.layer, Fork):
+            forks.append(h)
+        elif isinstance(step.layer, Join):
+            h = h + forks.pop()
     return h
 
 
