@@ -183,10 +183,7 @@ class TorchTrainer(Trainer):
         # On a GPU, other priors might give the float32 next to the canonical one.
         exact = type(self.ensemble.prior) is UniformPrior
         where = self._device if exact else torch.device("cpu")
-        low, high = (
-            torch.from_numpy(half.astype(np.int64)).to(where)
-            for half in (draws & np.uint64(0xFFFFFFFF), draws >> np.uint64(32))
-        )
+        low, high = halves(draws, where)
         leaves: list[Tensor] = []
         for step in self.ensemble.steps:
             layer = step.linear
@@ -252,7 +249,7 @@ class _State:
     n_steps: int = 0
 
     def __post_init__(self) -> None:
-        kept = {"sgd": 0, "momentum": 1, "adam": 2}[self.recipe.optimizer]
+        kept = {"momentum": 1, "adam": 2}.get(self.recipe.optimizer, 0)
         self.moments = [[torch.zeros_like(leaf) for leaf in self.leaves] for _ in range(kept)]
 
     def step(self, gradients: list[Tensor]) -> None:
@@ -276,6 +273,15 @@ class _State:
         """Go on with some of the networks."""
         self.leaves = [leaf[rows] for leaf in self.leaves]
         self.moments = [[moment[rows] for moment in moments] for moments in self.moments]
+
+
+def halves(draws: npt.NDArray[np.uint64], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The low and the high halves of draw numbers, int64 `(n,)` on a device."""
+    low, high = draws & np.uint64(0xFFFFFFFF), draws >> np.uint64(32)
+    return (
+        torch.from_numpy(low.astype(np.int64)).to(device),
+        torch.from_numpy(high.astype(np.int64)).to(device),
+    )
 
 
 def _norms(gradients: list[Tensor]) -> npt.NDArray[np.float64]:
