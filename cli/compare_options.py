@@ -93,7 +93,12 @@ TEXTS: dict[str, tuple[str, str, str, Callable[[str], Any]]] = {
         "The N to train at; the largest alone keeps no others.  [default: all up to --n-train]",
         _numbers("n"),
     ),
-    "optimizer": ("optimizer", "NAME", "sgd, gd, momentum or adam.  [default: sgd]", str),
+    "optimizer": (
+        "optimizer",
+        "NAME",
+        "sgd, gd, momentum, adam, pattern-search or greedy-random.  [default: sgd]",
+        str,
+    ),
 }
 NUMBERS: dict[str, tuple[str, str, str, Any]] = {
     "n_train": (
