@@ -66,7 +66,7 @@ def _add_losses(
             for k in range(outputs):
                 z = activations[at + k * LANES + lane] * scale[lane]
                 total += math.exp(z - best)
-                if outputs == 1 and label == 1 or outputs > 1 and k == label:
+                if (outputs == 1 and label == 1) or (outputs > 1 and k == label):
                     mine = z
             losses[lane] += math.log(total) + best - mine
 
