@@ -125,6 +125,11 @@ class Recipe:
         return self.proposals or 0
 
     @property
+    def n_tries(self) -> int:
+        """Proposals in vain after which the step is halved; 0 where the optimizer makes none."""
+        return self.tries or 0
+
+    @property
     def kept(self) -> tuple[int, ...]:
         """All epochs whose weights are kept; the last is `epochs`."""
         return (*self.keep_epochs, self.epochs)

@@ -1,8 +1,8 @@
 """What a search proposes: a pure function of seed, draw and the number of the proposal.
 
 A search takes no gradient: it proposes other weights, and keeps them if the loss falls. Proposal t
-of a draw has a stream of its own (`biasgpu.rng.STREAM_SEARCH` + t), so that it depends on no earlier
-one, shares no word with the weights or the orders, and every engine makes the same.
+of a draw has a stream of its own (`biasgpu.rng.STREAM_SEARCH` + t), so that it depends on no
+earlier one, shares no word with the weights or the orders, and every engine makes the same.
 
 - "pattern-search": one parameter and a sign. Block 0 of the stream has both: the parameter is the
   first word's part of the whole, floor(word * n_parameters / 2^32), each as likely as any other to

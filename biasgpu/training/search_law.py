@@ -3,18 +3,18 @@
 The loss is the weight-normalised one over the whole training set, as in the published study: of the
 logits divided by the product over layers of (Frobenius norm / 3), so that no proposal is kept for
 its scale alone. A proposal is kept if its loss is below that of the weights it starts from. After
-`tries` proposals in a row that were not kept, the step is halved. A loss that is no number counts as
-infinite. Weights are float32 after each step (see `biasgpu.training.search`), losses float64.
+`tries` proposals in a row that were not kept, the step is halved. A loss that is no number counts
+as infinite. Weights are float32 after each step (see `biasgpu.training.search`), losses float64.
 
 Since a decision is a matter of yes or no, two engines agree to the last bit as long as no loss of
 theirs lies nearer to the one that it is held against than rounding reaches, and may part for good
 where one does.
 
-Source: Chiang et al., ICLR 2023, and the code that its authors published: steps begin at 1 and are
-halved; a pattern search goes over both signs of every parameter in random order, from the start
-again after each improvement, and halves its step when none is left; a greedy random search keeps the
-best of many perturbations at once, and halves its step after 100 such rounds in vain. Here proposals
-come one by one, and parameters with replacement.
+Source: Chiang et al., ICLR 2023, and the code that its authors published: steps begin at 1 and
+are halved; a pattern search goes over both signs of every parameter in random order, from the start
+again after each improvement, and halves its step when none is left; a greedy random search keeps
+the best of many perturbations at once, and halves its step after 100 such rounds in vain. Here
+proposals come one by one, and parameters with replacement.
 """
 
 from __future__ import annotations
@@ -76,8 +76,6 @@ class Search:
         failed: proposals in a row that were not kept.
         n_proposals: made so far.
         loss: of the weights as they are.
-        nearest: how near any proposal's loss came to the one it was held against: below the
-            rounding of an engine's losses, that engine may have decided otherwise.
     """
 
     recipe: Recipe
@@ -91,7 +89,6 @@ class Search:
     failed: int = 0
     n_proposals: int = 0
     loss: float = field(init=False)
-    nearest: float = math.inf
 
     def __post_init__(self) -> None:
         self.step = np.float32(self.recipe.learning_rate)
@@ -113,8 +110,6 @@ class Search:
         changed = self.propose()
         loss = search_loss(self.steps, changed, self.x, self.labels)
         self.n_proposals += 1
-        if math.isfinite(loss) or math.isfinite(self.loss):
-            self.nearest = min(self.nearest, abs(loss - self.loss))
         if loss < self.loss:
             self.flat, self.loss, self.failed = changed, loss, 0
             return True

@@ -1,8 +1,8 @@
 """What searches propose, for sixteen networks at once: `biasgpu.training.search` in lanes.
 
 Words come eight lanes at a time, as float64 lanes do, and normals are the law's own. A product or a
-sum of two float32 numbers that is rounded to float64 and then to float32 is what it would be rounded
-once (53 bits are more than 2 * 24 + 1), so the weights are the law's to the bit.
+sum of two float32 numbers that is rounded to float64 and then to float32 is what it would be if
+it were rounded once (53 bits are more than 2 * 24 + 1), so the weights are the law's to the bit.
 """
 
 from __future__ import annotations

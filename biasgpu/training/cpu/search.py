@@ -86,7 +86,7 @@ def _weight_scale(ops: Any, w: int, sums: Any, scale: Any) -> None:
 
 
 @njit
-def _take(w: int, changed: int, n_parameters: int, kept: int) -> None:
+def _take(w: int, changed: int, n_parameters: int, kept: Any) -> None:
     """Copy the changed weights of some lanes."""
     for i in range(n_parameters):
         put(w, i, where(kept, get(changed, i), get(w, i)))

@@ -27,7 +27,7 @@ class CpuSearchTrainer(CpuTrainer):
         settings[kernel.PATTERN] = recipe.optimizer == "pattern-search"
         settings[kernel.SAMPLES] = plan.samples
         settings[kernel.STOP_EARLY] = recipe.stop_early
-        settings[kernel.PROPOSALS], settings[kernel.TRIES] = recipe.n_proposals, recipe.tries
+        settings[kernel.PROPOSALS], settings[kernel.TRIES] = recipe.n_proposals, recipe.n_tries
         kernel.compiled_search()(
             plan.ops, plan.scales, plan.table, plan.lowered.family, np.uint64(self.ensemble.seed),
             self._inputs, self._labels, self._orders[0], settings, float(recipe.learning_rate),
