@@ -29,6 +29,7 @@ STREAM_REST = 0xDEF1000  # plus the layer: what is left of its weights when all 
 STREAM_ORDER = 0x0BDE5  # in which order an epoch of training visits the samples
 STREAM_SELECTION = 0x5E1EC7  # which images a task takes
 STREAM_SYNTHETIC = 0x5717E7  # points of the synthetic tasks
+STREAM_SEARCH = 0x80000000  # plus the number of a search's proposal; all others are below
 
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)

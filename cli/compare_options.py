@@ -94,7 +94,12 @@ TEXTS: dict[str, tuple[str, str, str, Callable[[str], Any]]] = {
         "[default: all up to --n-train]",
         _numbers("n"),
     ),
-    "optimizer": ("optimizer", "NAME", "sgd, gd, momentum or adam.  [default: sgd]", str),
+    "optimizer": (
+        "optimizer",
+        "NAME",
+        "sgd, gd, momentum, adam, pattern-search or greedy-random.  [default: sgd]",
+        str,
+    ),
 }
 NUMBERS: dict[str, tuple[str, str, str, Any]] = {
     "n_train": (

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
-from biasgpu.cli import output
+from biasgpu.cli import options, output
 from biasgpu.errors import RefusedError, UsageError, unknown
 
 FORMATS = ("png", "pdf", "svg")
-STUDY_ONLY = ("kind", "n_train", "formats")
+STUDY_ONLY = ("kind", "n_train", "formats", "bins")
+
+SHOWN = {"n_train": "n", "formats": "format"}
 
 
 @click.command(
@@ -19,7 +21,8 @@ STUDY_ONLY = ("kind", "n_train", "formats")
     epilog="\b\nExamples:\n"
     "  biasgpu plot runs/narrow.h5 runs/wide.h5 -o widths.png\n"
     "  biasgpu plot study/\n"
-    "  biasgpu plot study/ --kind histogram --n 8 --format pdf -o figures/",
+    "  biasgpu plot study/ --kind histogram --n 8 --format pdf -o figures/\n"
+    "  biasgpu plot study/ --kind bins --bins 0.30:0.65:0.05",
 )
 @click.argument("runs", metavar="RUN.h5|STUDY...", type=click.Path(), nargs=-1, required=True)
 @click.option(
@@ -35,11 +38,16 @@ STUDY_ONLY = ("kind", "n_train", "formats")
 @click.option(
     "--kind",
     metavar="KIND",
-    help="Of a study: width, depth, histogram, boxes, gradient-norm.  [default: all]",
+    help="Of a study: width, depth, histogram, boxes, gradient-norm, bins.  [default: all]",
 )
 @click.option(
-    "--n", "n_train", metavar="N", type=int, help="Of histograms and boxes.  [default: the largest]"
+    "--n",
+    "n_train",
+    metavar="N",
+    type=int,
+    help="Of histograms, boxes and bins.  [default: the largest]",
 )
+@options.bins_option
 @click.option(
     "--format", "formats", metavar="LIST", help="Of a study's figures.  [default: png,pdf,svg]"
 )
@@ -51,6 +59,7 @@ def command(
     labels: tuple[str, ...],
     kind: str | None,
     n_train: int | None,
+    bins: str | None,
     formats: str | None,
     overwrite: bool,
     as_json: bool,
@@ -58,7 +67,8 @@ def command(
     """Draw runs as curves over n_train, or a study.
 
     Of results files: fit probability and test accuracy against n_train, one line for each. Of a
-    study (its folder): curves over widths and depths, histograms, box plots, gradient norms.
+    study (its folder): curves over widths and depths, histograms, box plots, gradient norms, test
+    accuracy by bin of weight-normalised loss.
     """
     studies = [run for run in runs if os.path.isdir(run)]
     if studies:
@@ -69,13 +79,12 @@ def command(
                 why="a study is drawn by itself, and names its cells.",
                 fix=f"biasgpu plot {studies[0]}",
             )
-        _draw_study(studies[0], path, kind, n_train, formats, overwrite, as_json)
+        _draw_study(studies[0], path, kind, n_train, bins, formats, overwrite, as_json)
         return
-    for name, value in zip(STUDY_ONLY, (kind, n_train, formats), strict=True):
+    for name, value in zip(STUDY_ONLY, (kind, n_train, formats, bins), strict=True):
         if value is not None:
             raise UsageError(
-                f"--{name.removesuffix('_train').removesuffix('s')} is for studies; no folder of "
-                "one is named.",
+                f"--{SHOWN.get(name, name)} is for studies; no folder of one is named.",
                 why="a results file is drawn in one way.",
                 fix="leave it out, or name a study's folder: biasgpu plot study/",
             )
@@ -115,6 +124,7 @@ def _draw_study(
     path: str | None,
     kind: str | None,
     n_train: int | None,
+    bins: str | None,
     formats: str | None,
     overwrite: bool,
     as_json: bool,
@@ -123,8 +133,9 @@ def _draw_study(
     from biasgpu import figures
     from biasgpu.study.draw import ALL, draw
 
+    bins = None if bins == options.DEFAULT_BINS else bins
     cells = biasgpu.open_study(study).cells()
-    drawn, left_out = draw(cells, kind or ALL, n_train=n_train)
+    drawn, left_out = draw(cells, kind or ALL, n_train=n_train, bins=bins)
     for name, why in left_out.items():
         output.note(f"Note: no {name}: {why}")
     named = path is not None and Path(path).suffix.lower().lstrip(".") in FORMATS

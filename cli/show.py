@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biasgpu.cli import options, output
+from biasgpu.errors import UsageError
 
 if TYPE_CHECKING:
     from biasgpu.outcome import Outcome
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     "show",
     epilog="\b\nExamples:\n"
     "  biasgpu show runs/digits.h5\n"
-    "  biasgpu show runs/digits.h5 --index 12345",
+    "  biasgpu show runs/digits.h5 --index 12345\n"
+    "  biasgpu show study/ --bins 0.30:0.65:0.05",
 )
 @options.run_argument
 @click.option("--index", metavar="I", type=int, help="Show this one network instead.")
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="How many fits to list, those of the highest test accuracy first.",
 )
+@options.bins_option
 @output.common
-def command(run: str, index: int | None, top: int, as_json: bool) -> None:
+def command(run: str, index: int | None, top: int, bins: str | None, as_json: bool) -> None:
     """Show what a results file holds, or one of its networks.
 
     A file is read without locking it: a run that is writing to it goes on undisturbed.
@@ -42,8 +45,14 @@ def command(run: str, index: int | None, top: int, as_json: bool) -> None:
     if os.path.isdir(run):
         from biasgpu.cli.study_table import show_study
 
-        show_study(run, as_json)
+        show_study(run, as_json, bins)
         return
+    if bins is not None:
+        raise UsageError(
+            "--bins is for studies; no folder of one is named.",
+            why="networks of one loss are compared over the ways in which a study found them.",
+            fix="leave it out, or name a study's folder: biasgpu show study/ --bins",
+        )
     stored = biasgpu.open(run)
     if index is not None:
         _show_network(stored, index, as_json)

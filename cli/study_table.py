@@ -5,25 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from biasgpu.cli.output import print_json, stdout
+from biasgpu.cli.options import DEFAULT_BINS
+from biasgpu.cli.output import note, print_json, stdout
 from biasgpu.cli.summary import DASH, number, percent
 
 MAX_PROBLEMS = 10
 WAY = {"guess-and-check": "G&C", "sgd": "SGD"}
 
 
-def show_study(path: str, as_json: bool) -> None:
-    """What a study's folder holds, on stdout."""
+def show_study(path: str, as_json: bool, bins: str | None = None) -> None:
+    """What a study's folder holds, on stdout; with bins what lies in each of them."""
     import biasgpu
 
     found = biasgpu.open_study(path)
     cells = found.cells()
+    if bins is not None:
+        show_bins(cells, bins, as_json)
+        return
     summary = found.summary(cells)
     if as_json:
         print_json(summary)
         return
     print_study(summary)
     print_verdict(found.verdict(cells))
+
+
+def show_bins(cells: Sequence[Any], bins: str, as_json: bool) -> None:
+    """Test accuracy by bin of weight-normalised loss, on stdout."""
+    from biasgpu.study.bins import bins_table, loss_bins
+
+    rows = loss_bins(cells, None if bins == DEFAULT_BINS else bins)
+    if as_json:
+        print_json({"bins": [row.to_dict() for row in rows]})
+        return
+    header, *lines = bins_table(rows)
+    stdout().print("Test accuracy by bin of weight-normalised loss", style="bold")
+    print_rows(list(header), [list(line) for line in lines])
+    note("In brackets: networks, or for an empty bin the 95 % bound of the share that lies in it.")
 
 
 def print_study(summary: Mapping[str, Any]) -> None:

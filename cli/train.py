@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 DEFAULT_NETWORKS = 500
 RULES = ("networks", "fits", "time_s")
-RECIPE = ("optimizer", "learning_rate", "batch_size", "epochs", "keep_epochs", "stop_early")
+RECIPE = (
+    *("optimizer", "learning_rate", "batch_size", "epochs", "keep_epochs", "stop_early"),
+    *("proposals", "tries"),
+)
 KEPT = ("gradient_norms", "measures", "keep_weights", "keep_predictions")
 EXPERIMENT = (*TASK, *ARCHITECTURE, "init", *RECIPE, "seed", "first_index", *KEPT)
 
@@ -35,6 +38,7 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "init", *RECIPE, "seed", "first_index", *KEP
     "  biasgpu train --arch lenet --width 2/6 --networks 500\n"
     "  biasgpu train --arch lenet --init uniform --n-train 8 --fits 100 --measures -o sgd.h5\n"
     "  biasgpu train --width 64 --optimizer adam --learning-rate 0.001 --keep-epochs 0,1,3,5\n"
+    "  biasgpu train --optimizer pattern-search --init uniform --stop-early\n"
     "  biasgpu train --resume sgd.h5 --fits 500",
 )
 @options.task_options
@@ -51,13 +55,14 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "init", *RECIPE, "seed", "first_index", *KEP
     metavar="NAME",
     default="sgd",
     show_default=True,
-    help="sgd, gd (full batch), momentum or adam.",
+    help="sgd, gd (full batch), momentum, adam, pattern-search or greedy-random.",
 )
 @click.option(
     "--learning-rate",
     metavar="RATE",
     type=float,
-    help="The step.  [default: as published: 0.01; from uniform 0.001, on CIFAR-10 0.0001]",
+    help="The step; of a search the first.  [default: as published: 0.01; from uniform 0.001, on "
+    "CIFAR-10 0.0001; of a search 1]",
 )
 @click.option(
     "--batch-size",
@@ -71,7 +76,8 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "init", *RECIPE, "seed", "first_index", *KEP
     type=int,
     default=60,
     show_default=True,
-    help="Passes over the training set; 0 leaves the initialisations.",
+    help="Passes over the training set, of a search --proposals each; 0 leaves the "
+    "initialisations.",
 )
 @click.option(
     "--keep-epochs",
@@ -81,6 +87,15 @@ EXPERIMENT = (*TASK, *ARCHITECTURE, "init", *RECIPE, "seed", "first_index", *KEP
     help="Epochs after which the weights are kept besides the last: 0,1,3,5.",
 )
 @click.option("--stop-early", is_flag=True, help="Stop each network once it has no training error.")
+@click.option(
+    "--proposals", metavar="COUNT", type=COUNT, help="Of an epoch of a search.  [default: 100]"
+)
+@click.option(
+    "--tries",
+    metavar="COUNT",
+    type=COUNT,
+    help="Proposals in vain after which a search halves its step.  [default: 100]",
+)
 @options.seed_options
 @click.option(
     "--networks",
@@ -195,8 +210,9 @@ def _compared(stored: Trained, typed: dict[str, Any]) -> tuple[dict[str, Any], d
     if any(name in typed for name in RECIPE):
         recipe = stored.recipe.to_config()
         again = {key: value for key, value in typed.items() if key in RECIPE}
-        if again.get("optimizer") == "gd":
-            recipe.pop("batch_size")
+        if again.get("optimizer", recipe["optimizer"]) != recipe["optimizer"]:
+            for name in ("batch_size", "proposals", "tries"):  # another one has its own
+                recipe.pop(name, None)
         settings = make_recipe(stored.task, stored.init, **{**recipe, **again}).to_config()
         old["recipe"], new["recipe"] = stored.recipe.to_config(), settings
     for name in ("seed", *KEPT):

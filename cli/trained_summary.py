@@ -37,8 +37,14 @@ def print_trained(summary: Mapping[str, Any], heading: str) -> None:
 
 def recipe_line(recipe: Mapping[str, Any]) -> str:
     """`sgd, learning rate 0.01, batch 2, 60 epochs`."""
-    text = (
-        f"{recipe['optimizer']}, learning rate {recipe['learning_rate']:g}, "
-        f"batch {recipe['batch_size']}, {recipe['epochs']} epochs"
-    )
+    if "proposals" in recipe:
+        text = (
+            f"{recipe['optimizer']}, first step {recipe['learning_rate']:g}, halved after "
+            f"{recipe['tries']} tries, {recipe['epochs']} epochs of {recipe['proposals']} proposals"
+        )
+    else:
+        text = (
+            f"{recipe['optimizer']}, learning rate {recipe['learning_rate']:g}, "
+            f"batch {recipe['batch_size']}, {recipe['epochs']} epochs"
+        )
     return f"{text}, stopping early" if recipe.get("stop_early") else text

@@ -31,20 +31,23 @@ _LOW = 0xFFFFFFFF
 _CHUNK_BLOCKS = {"cpu": 2**15, "cuda": 2**22}  # blocks at once: temporaries that fit the caches
 
 
-def philox(seed: int, low: Tensor, high: Tensor, blocks: Tensor) -> Tensor:
+def philox(
+    seed: int, low: Tensor, high: Tensor, blocks: Tensor, stream: int = STREAM_WEIGHTS
+) -> Tensor:
     """The words of some blocks of some draws.
 
     Args:
         seed: the 64-bit seed.
         low, high: int64 `(n,)`, the halves of the draw numbers.
         blocks: int64 `(m,)`, block numbers.
+        stream: what the words are for.
 
     Returns:
         int64 `(n, m, 4)`, words in 0 .. 2**32 - 1.
     """
     # Upper halves of these numbers may hold anything; products are taken of lower halves alone, and
     # wrap around in 64 bits.
-    c0, c1 = blocks[None, :], torch.full_like(blocks[:1, None], STREAM_WEIGHTS)
+    c0, c1 = blocks[None, :], torch.full_like(blocks[:1, None], stream)
     c2, c3 = low[:, None], high[:, None]
     k0, k1 = seed & _LOW, seed >> 32
     for _ in range(ROUNDS):

@@ -36,7 +36,8 @@ class Cell:
         weight_normalized_loss: float64 `(n,)`, the same with the product of Frobenius norms; None
             where it was not measured.
         gradient_norms: float64 `(n, epochs + 1)` of trained networks, or None.
-        optimizer: of trained networks ("sgd", "gd", "momentum", "adam"), else "".
+        optimizer: of trained networks ("sgd", "gd", "momentum", "adam", "pattern-search",
+            "greedy-random"), else "".
         n_classes: of the task.
         task: the task's name and classes, for titles: "mnist 7 vs 0".
         problem: why the cell has no networks, or fewer than were asked for; "" if nothing is wrong.

@@ -12,9 +12,9 @@ from biasgpu.architectures import Architecture
 from biasgpu.errors import UsageError, suggestion, unknown
 from biasgpu.study import families, settings
 from biasgpu.tasks import SELECTIONS
-from biasgpu.training.recipe import Recipe
+from biasgpu.training.recipe import SEARCHES, Recipe
 
-OPTIMIZERS = ("sgd", "gd", "momentum", "adam")
+OPTIMIZERS = ("sgd", "gd", "momentum", "adam", *SEARCHES)
 FAMILY = ("arch", "widths", "depths", "head", "bias")
 _TUPLES = ("classes", "data_seeds", "priors", "inits", "n")
 
@@ -43,7 +43,8 @@ class Study:
         networks: trained, successful or not, at most so many a cell; None sets no limit.
         time_s: at most so many seconds a file; None sets no limit. What ends by it depends on the
             machine.
-        optimizer: "sgd", "gd" (full batch), "momentum", "adam".
+        optimizer: "sgd", "gd" (full batch), "momentum", "adam", or a search: "pattern-search",
+            "greedy-random".
         learning_rate: None takes the published one for each initialisation.
         batch_size: None takes the published min(2, N / 2).
         epochs: passes over the training samples.
@@ -144,6 +145,14 @@ class Study:
         rng.check_uint64("seed", self.seed)
         if self.optimizer not in OPTIMIZERS:
             raise unknown("optimizer", str(self.optimizer), OPTIMIZERS)
+        if self.optimizer in SEARCHES and (self.gradient_norms or self.batch_size is not None):
+            name = "gradient_norms" if self.gradient_norms else "batch_size"
+            raise UsageError(
+                f"{name} with optimizer {self.optimizer!r}.",
+                why="a search takes no gradient, and looks at all training samples.",
+                fix=f"leave {name} out (--{name.replace('_', '-')}), or take optimizer='sgd' "
+                "(--optimizer sgd).",
+            )
         rate = 0.01 if self.learning_rate is None else self.learning_rate
         Recipe(learning_rate=rate, epochs=self.epochs, stop_early=self.stop_early)  # checks them
 

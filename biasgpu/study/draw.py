@@ -6,33 +6,41 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from biasgpu.errors import UsageError, unknown
+from biasgpu.study.bins import edges
 from biasgpu.study.cells import Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ALL = "all"
-KINDS = ("width", "depth", "histogram", "boxes", "gradient-norm")
+KINDS = ("width", "depth", "histogram", "boxes", "gradient-norm", "bins")
 LOSSES = ("normalized", "weight-normalized")
 
 
 def draw(
-    cells: Sequence[Cell], kind: str = ALL, *, n_train: int | None = None
+    cells: Sequence[Cell],
+    kind: str = ALL,
+    *,
+    n_train: int | None = None,
+    bins: str | Sequence[float] | None = None,
 ) -> tuple[dict[str, Figure], dict[str, str]]:
     """Figures of a study.
 
     Args:
         cells: of the study.
-        kind: "width", "depth", "histogram", "boxes", "gradient-norm", or "all" that can be drawn.
-        n_train: the N of histograms and boxes; None takes the largest.
+        kind: "width", "depth", "histogram", "boxes", "gradient-norm", "bins", or "all" that can be
+            drawn.
+        n_train: the N of histograms, boxes and bins; None takes the largest.
+        bins: of weight-normalised loss, as of `biasgpu.study.bins.edges`.
 
     Returns:
         the figures by name ("width", "histogram-normalized-n16", ...), and by name why those are
         missing that "all" left out.
 
     Raises:
-        UsageError: no such kind or N, or a kind that there is nothing to draw of.
+        UsageError: no such kind, N or bins, or a kind that there is nothing to draw of.
     """
+    edges(bins)  # refuses what cannot be, whatever is drawn
     if kind not in (ALL, *KINDS):
         raise unknown("kind of figure", kind, (ALL, *KINDS))
     there = sorted({cell.n_train for cell in cells})
@@ -50,7 +58,9 @@ def draw(
         )
     drawn: dict[str, Figure] = {}
     left_out: dict[str, str] = {}
-    for name, make in _figures(cells, kind, there[-1] if n_train is None else n_train).items():
+    for name, make in _figures(
+        cells, kind, there[-1] if n_train is None else n_train, bins
+    ).items():
         try:
             drawn[name] = make()
         except UsageError as error:
@@ -60,7 +70,9 @@ def draw(
     return drawn, left_out
 
 
-def _figures(cells: Sequence[Cell], kind: str, n: int) -> dict[str, Callable[[], Figure]]:
+def _figures(
+    cells: Sequence[Cell], kind: str, n: int, bins: str | Sequence[float] | None
+) -> dict[str, Callable[[], Figure]]:
     from biasgpu.figures import study
 
     found: dict[str, Callable[[], Figure]] = {}
@@ -79,4 +91,6 @@ def _figures(cells: Sequence[Cell], kind: str, n: int) -> dict[str, Callable[[],
         found[f"boxes-n{n}"] = lambda: study.boxes(cells, n_train=n)
     if kind in (ALL, "gradient-norm"):
         found["gradient-norm"] = lambda: study.gradient_norms(cells)
+    if kind in (ALL, "bins"):
+        found[f"bins-n{n}"] = lambda: study.bins(cells, bins=bins, n_train=n)
     return found

@@ -25,6 +25,7 @@ from biasgpu.task import Task
 from biasgpu.training import trainers
 from biasgpu.training.experiment import Training
 from biasgpu.training.recipe import (
+    SEARCHES,
     Optimizer,
     Recipe,
     published_batch_size,
@@ -52,6 +53,8 @@ def train(
     epochs: int = 60,
     keep_epochs: Iterable[int] = (),
     stop_early: bool = False,
+    proposals: int | None = None,
+    tries: int | None = None,
     seed: int = 0,
     first_index: int = 0,
     gradient_norms: bool = False,
@@ -80,12 +83,17 @@ def train(
         networks: stop after so many networks, with success or without.
         fits: stop at the network that brings so many successes.
         time_s: stop after so many seconds. Whichever rule comes first; one at least is needed.
-        optimizer: "sgd", "momentum" or "adam"; "gd" for plain steps on the full batch.
-        learning_rate: the step; None takes the published one for `init` and the data.
+        optimizer: "sgd", "momentum" or "adam"; "gd" for plain steps on the full batch;
+            "pattern-search" or "greedy-random", which take no gradient.
+        learning_rate: the step; None takes the published one for `init` and the data; of a search
+            the step it begins with, None for 1.
         batch_size: samples a step; None takes the published min(2, N / 2).
-        epochs: passes over the training set.
+        epochs: passes over the training set; of a search, rounds of `proposals`.
         keep_epochs: epochs after which the weights are kept besides the last.
         stop_early: a network stops after the first epoch that it ends without training error.
+        proposals: of an epoch of a search; None takes 100.
+        tries: proposals in a row that a search does not keep before it halves its step; None takes
+            100.
         seed: 64-bit seed of initialisations and orders.
         first_index: the network to begin with, arrangement 0 of its draw.
         gradient_norms: keep the norm of the gradient at every epoch.
@@ -126,6 +134,8 @@ def train(
         epochs=epochs,
         keep_epochs=keep_epochs,
         stop_early=stop_early,
+        proposals=proposals,
+        tries=tries,
     )
     training = Training(
         task,
@@ -192,6 +202,8 @@ def make_recipe(
     epochs: int = 60,
     keep_epochs: Iterable[int] = (),
     stop_early: bool = False,
+    proposals: int | None = None,
+    tries: int | None = None,
 ) -> Recipe:
     """The recipe that the arguments of `train` describe.
 
@@ -200,19 +212,21 @@ def make_recipe(
     """
     if optimizer not in OPTIMIZERS:
         raise unknown("optimizer", str(optimizer), OPTIMIZERS)
-    if optimizer == FULL_BATCH and batch_size not in (None, task.n_train):
+    full = optimizer == FULL_BATCH or optimizer in SEARCHES
+    if full and batch_size not in (None, task.n_train):
         raise UsageError(
-            f"batch_size is {batch_size} with optimizer 'gd'.",
-            why="gradient descent takes its steps on the full batch.",
-            fix="leave batch_size out, or take optimizer='sgd' (--optimizer sgd).",
+            f"batch_size is {batch_size} with optimizer {optimizer!r}.",
+            why="gradient descent takes its steps on the full batch."
+            if optimizer == FULL_BATCH
+            else "a search looks at the loss over the whole training set.",
+            fix="leave batch_size out (--batch-size), or take optimizer='sgd' (--optimizer sgd).",
         )
     if batch_size is None:
-        full = optimizer == FULL_BATCH
         batch_size = task.n_train if full else published_batch_size(task.n_train)
     return Recipe(
         optimizer=cast(Optimizer, "sgd" if optimizer == FULL_BATCH else optimizer),
         learning_rate=(
-            published_learning_rate(init.name, task.name)
+            published_learning_rate(init.name, task.name, optimizer)
             if learning_rate is None
             else learning_rate
         ),
@@ -220,6 +234,8 @@ def make_recipe(
         epochs=epochs,
         keep_epochs=tuple(keep_epochs),
         stop_early=stop_early,
+        proposals=proposals,
+        tries=tries,
     )
 
 

@@ -13,6 +13,7 @@ from biasgpu.engines.base import MAX_TRAIN
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import DamagedFileError, UsageError
 from biasgpu.experiment import check_parts, measured_shapes
+from biasgpu.layout import coupled
 from biasgpu.packing import Packing
 from biasgpu.priors import Prior
 from biasgpu.task import Task
@@ -66,6 +67,12 @@ class Training:
                 "an infinitely wide network cannot be trained.",
                 why="training changes weights, and it has none.",
                 fix="use a finite width, however large (width=4096, --width 4096).",
+            )
+        if self.recipe.searches and coupled(self.ensemble.steps):
+            raise UsageError(
+                f"{self.recipe.optimizer} does not take networks with batch norms.",
+                why="a search follows one loss, and running statistics would change it as it goes.",
+                fix="train by optimizer='sgd' (--optimizer sgd).",
             )
         if not 0 <= self.first_draw < self.last_draw:
             raise UsageError(

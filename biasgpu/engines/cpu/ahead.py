@@ -94,9 +94,9 @@ _lock = threading.Lock()
 
 
 def start(kind: str) -> None:
-    """Begin to compile what is not compiled, once a process."""
+    """Begin to compile what is not compiled, once a process; nothing where there are no parts."""
     with _lock:
-        if kind in _all or not _possible() or is_compiled(kind):
+        if kind not in PARTS or kind in _all or not _possible() or is_compiled(kind):
             return
         with contextlib.suppress(OSError):  # no process can be made: all is compiled here
             _all[kind] = Ahead(kind)

@@ -88,6 +88,14 @@ class BatchNormEngine(ChunkedEngine[Space]):
             return ""
         return "compiling the cpu engine for this machine, once: about half a minute."
 
+    @property
+    def kind(self) -> str:
+        """See `ChunkedEngine.kind`."""
+        return COMPILED
+
+    def compile_screen(self) -> None:
+        """See `ChunkedEngine.compile_screen`: it screens by the law, which is compiled by then."""
+
     def prepare(self) -> None:
         """See `Engine.prepare`: compiles, or loads what is compiled."""
         super().prepare()

@@ -49,7 +49,7 @@ class ChunkedEngine(Engine, Generic[AnySpace]):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """What is compiled for it: a key of `ahead.PARTS`."""
+        """What is compiled for it: a key of `ahead.PARTS`, else all is compiled in this process."""
 
     @property
     def notice(self) -> str:

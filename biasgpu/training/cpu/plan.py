@@ -32,7 +32,7 @@ LANES = 16
 VECTOR_BYTES = 64
 MAX_BYTES = 4 << 30  # of parameters and gradients a thread may hold
 KNOWN = (Dense, Conv2d, MaxPool2d, ReLU, Flatten)
-STATES = {"sgd": 0, "momentum": 1, "adam": 2}
+STATES = {"sgd": 0, "momentum": 1, "adam": 2, "pattern-search": 0, "greedy-random": 0}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def lay_out(ensemble: Ensemble, recipe: Recipe, n_train: int) -> Plan:
             table.append(taps)
         rows.append(row)
     per_sample = VECTOR_BYTES * (activations + 2 * widest) + 2 * masks
-    batch = min(recipe.batch_size, n_train)
+    batch = n_train if recipe.searches else min(recipe.batch_size, n_train)
     samples = min(max(SAMPLES_BYTES // per_sample, 1), max(batch, 2))
     return Plan(
         ops=np.stack(rows),

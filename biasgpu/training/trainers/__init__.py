@@ -71,20 +71,29 @@ def make(
         )
     if name in PACKAGE and not _installed(name):
         raise needs_extra(PACKAGE[name], f"the {name} engine")
+    if recipe.searches and gradient_norms:
+        raise UsageError(
+            f"gradient_norms with optimizer {recipe.optimizer!r}.",
+            why="a search takes no gradient.",
+            fix="leave gradient_norms out (--gradient-norms), or train by optimizer='sgd' "
+            "(--optimizer sgd).",
+        )
     if name == "reference":
         from biasgpu.training.trainers.reference import ReferenceTrainer
 
         return ReferenceTrainer(ensemble, x_train, y_train, recipe, gradient_norms=gradient_norms)
     if name == "cpu":
         from biasgpu.training.trainers.cpu import CpuTrainer
+        from biasgpu.training.trainers.cpu_search import CpuSearchTrainer
 
-        return CpuTrainer(
+        return (CpuSearchTrainer if recipe.searches else CpuTrainer)(
             ensemble, x_train, y_train, recipe, gradient_norms=gradient_norms, threads=threads
         )
     if name == "torch":
         from biasgpu.training.trainers.torch import TorchTrainer
+        from biasgpu.training.trainers.torch_search import TorchSearchTrainer
 
-        return TorchTrainer(
+        return (TorchSearchTrainer if recipe.searches else TorchTrainer)(
             ensemble, x_train, y_train, recipe,
             gradient_norms=gradient_norms, device=device, threads=threads,
         )  # fmt: skip

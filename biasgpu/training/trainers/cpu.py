@@ -115,7 +115,7 @@ class CpuTrainer(Trainer):
         self._lists = sparse.lists(self.plan.ops[0], inputs)
         self._inputs = np.pad(inputs.reshape(-1), (0, BEHIND))
         self._labels = np.ascontiguousarray(y_train, dtype=np.int64)
-        shuffled = orders(ensemble.seed, recipe.epochs, n_train)
+        shuffled = orders(ensemble.seed, 0 if recipe.searches else recipe.epochs, n_train)
         self._orders = np.concatenate([np.arange(n_train)[None], shuffled])
         settings = np.zeros(kernel.N_SETTINGS, np.int64)
         settings[kernel.OPTIMIZER] = self.plan.n_states
@@ -124,7 +124,9 @@ class CpuTrainer(Trainer):
         settings[kernel.STOP_EARLY], settings[kernel.NORMS] = recipe.stop_early, gradient_norms
         self._settings = settings
         self._marks = np.array(recipe.kept, dtype=np.int64)
-        self._chunk = chunk(ensemble, n_train * max(recipe.epochs, 1))
+        # A proposal is a forward pass, a third of a step along the gradient.
+        passes = -(-recipe.n_proposals // 3) if recipe.searches else 1
+        self._chunk = chunk(ensemble, n_train * max(recipe.epochs, 1) * passes)
         self._train = kernel.compiled_train()
         self._open()
 

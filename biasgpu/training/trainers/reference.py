@@ -13,6 +13,7 @@ import numpy.typing as npt
 from biasgpu.decision import predictions
 from biasgpu.packing import Packing
 from biasgpu.training import law
+from biasgpu.training.search_law import Search
 from biasgpu.training.trainers.base import Trainer, Trajectories
 
 
@@ -43,9 +44,17 @@ class ReferenceTrainer(Trainer):
         x, y = self.x_train, self.y_train
         flat = packing.pack(self.ensemble.parameters(draw)).astype(np.float64)
         optimizer = law.Optimizer(recipe, packing.n_parameters)
+        search = None
+        if recipe.searches:
+            start = flat.astype(np.float32)
+            search = Search(recipe, self.ensemble.seed, draw, steps, x, y, start)
         with np.errstate(over="ignore", invalid="ignore"):
             for epoch in range(recipe.epochs + 1):
-                if epoch:
+                if epoch and search is not None:
+                    for _ in range(recipe.n_proposals):
+                        search.advance()
+                    flat = search.flat.astype(np.float64)
+                elif epoch:
                     for batch in law.batches(recipe, self.ensemble.seed, epoch, len(y)):
                         flat = law.learn(steps, flat, x[batch], y[batch], optimizer)
                 if self.gradient_norms:

@@ -165,7 +165,7 @@ class TorchTrainer(Trainer):
                 result.gradient_norms[rows, epoch] = _norms(gradients)
             stopped = np.zeros(len(rows), dtype=bool)
             if recipe.stop_early and epoch:
-                stopped = self._fits(state)
+                stopped = self._fits(state.double())
                 result.epochs[rows[stopped]] = epoch
             if epoch in recipe.kept or stopped.any():
                 flat = state.flat()
@@ -206,9 +206,8 @@ class TorchTrainer(Trainer):
             leaf.requires_grad_(False)
         return list(found)
 
-    def _fits(self, state: State) -> npt.NDArray[np.bool_]:
-        """Which networks have no training error, in float64."""
-        exact = state.double()
+    def _fits(self, exact: list[torch_layers.Parts | None]) -> npt.NDArray[np.bool_]:
+        """Which networks have no training error; their parts in float64."""
         good: Tensor = torch.tensor(True, device=self._device)
         for samples in torch.arange(len(self._y)).split(BLOCK):
             logits = torch_layers.forward(self.ensemble.steps, exact, self._x[samples].double())

@@ -36,7 +36,7 @@ class State:
     n_steps: int = 0
 
     def __post_init__(self) -> None:
-        kept = {"sgd": 0, "momentum": 1, "adam": 2}[self.recipe.optimizer]
+        kept = {"momentum": 1, "adam": 2}.get(self.recipe.optimizer, 0)
         self.moments = [[torch.zeros_like(leaf) for leaf in self.leaves] for _ in range(kept)]
 
     @property
@@ -98,10 +98,7 @@ def initial(
     # On a GPU, other priors might give the float32 next to the canonical one.
     exact = type(ensemble.prior) is UniformPrior
     where = device if exact else torch.device("cpu")
-    low, high = (
-        torch.from_numpy(half.astype(np.int64)).to(where)
-        for half in (draws & np.uint64(0xFFFFFFFF), draws >> np.uint64(32))
-    )
+    low, high = halves(draws, where)
     parts: list[Parts | None] = []
     for step in ensemble.steps:
         layer = step.linear
@@ -117,6 +114,15 @@ def initial(
         parts.append(tuple(part.to(device, dtype).contiguous() for part in found) or None)
     tracked = tuple(isinstance(step.layer, BatchNorm2d) for step in ensemble.steps)
     return State(recipe, parts, tracked)
+
+
+def halves(draws: npt.NDArray[np.uint64], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The low and the high halves of draw numbers, int64 `(n,)` on a device."""
+    low, high = draws & np.uint64(0xFFFFFFFF), draws >> np.uint64(32)
+    return (
+        torch.from_numpy(low.astype(np.int64)).to(device),
+        torch.from_numpy(high.astype(np.int64)).to(device),
+    )
 
 
 def _batch_norm(ensemble: Ensemble, step: Step, draws: npt.NDArray[np.uint64]) -> list[Tensor]:

@@ -30,6 +30,8 @@ def unsupported(ensemble: Ensemble, recipe: Recipe) -> str | None:
     """Why the kernel does not take some networks or a recipe, or None if it does."""
     if type(ensemble.prior) not in (UniformPrior, NormalPrior):
         return f"it makes uniform and normal weights, not those of {ensemble.prior}"
+    if recipe.searches:
+        return f"it trains along gradients, and {recipe.optimizer} takes none"
     if recipe.stop_early:
         return "its networks are trained to the last epoch (stop_early)"
     try:
