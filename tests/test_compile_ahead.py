@@ -122,6 +122,15 @@ def test_a_process_that_dies_holds_nothing_up(kind: str, child: Callable[..., No
     assert ahead._all[kind]._process.poll() == 0
 
 
+def test_waiting_for_all_is_waiting_for_its_last_note(child: Callable[..., None]) -> None:
+    child(*ahead.PARTS["direct"], left_s=0.5)  # all is said, and not all is done
+    ahead.start("direct")
+    ahead.wait("direct", "answers")
+    assert ahead._all["direct"]._process.poll() is None
+    ahead.wait("direct")
+    assert ahead._all["direct"]._process.poll() == 0
+
+
 def test_an_interrupted_run_leaves_no_process(child: Callable[..., None]) -> None:
     child()
 

@@ -76,9 +76,13 @@ class Ahead:
         # A forked child has the process's number, but not the thread that listens to it.
         return os.getpid() == self._parent and not self._done[part].is_set()
 
-    def wait(self, part: str) -> None:
-        """Until a part is compiled, or the process has died."""
-        if os.getpid() == self._parent:
+    def wait(self, part: str | None) -> None:
+        """Until a part is compiled; None: until the process has ended, and noted what it made."""
+        if os.getpid() != self._parent:
+            return
+        if part is None:
+            self._reader.join()
+        else:
             self._done[part].wait()
 
     def stop(self) -> None:
@@ -108,9 +112,9 @@ def pending(kind: str, part: str) -> bool:
 
 
 def wait(kind: str, part: str | None = None) -> None:
-    """Until a part is no longer pending; None: until nothing is."""
+    """Until a part is no longer pending; None: until the process has ended."""
     if kind in _all:
-        _all[kind].wait(part or PARTS[kind][-1])
+        _all[kind].wait(part)
 
 
 def stop(kind: str) -> None:
