@@ -99,9 +99,10 @@ class Published(nn.Module):
 
     def load(self, steps: Any, flat: np.ndarray) -> list[torch.Tensor]:
         """Take a network's parameters; returns the tensors in the order of `Packing`."""
-        units = [[c.weight, n.weight, n.bias, n.running_mean, n.running_var]
-                 for c, n in zip(self.convolutions, self.norms, strict=True)]  # fmt: skip
-        mine = [part for unit in units for part in unit] + [self.linear.weight]
+        mine: list[Any] = []
+        for c, n in zip(self.convolutions, self.norms, strict=True):
+            mine += [c.weight, n.weight, n.bias, n.running_mean, n.running_var]
+        mine.append(self.linear.weight)
         given = [part for parts in Packing(steps).unpack(flat) for part in parts or ()]
         with torch.no_grad():
             for tensor, part in zip(mine, given, strict=True):

@@ -55,9 +55,12 @@ def _conv2d(step: Step, parts: Parts | None, h: Tensor) -> Tensor:
     samples, networks = len(h), len(weight)
     if h.device.type == "cpu" and h.dtype == torch.float32:
         # One group a network; the first layer is a single convolution with everybody's channels.
+        groups, h = h.shape[1], h.flatten(1, 2)
+        if step.layer.kernel == 3:  # a fifth quicker so, with the batch norms that follow
+            h = h.contiguous(memory_format=torch.channels_last)
         y = conv2d(
-            h.flatten(1, 2), weight.flatten(0, 1), None if bias is None else bias.flatten(),
-            padding=step.layer.padding, groups=h.shape[1],
+            h, weight.flatten(0, 1), None if bias is None else bias.flatten(),
+            padding=step.layer.padding, groups=groups,
         )  # fmt: skip
     else:
         # PyTorch's convolutions of float64 are slow, and those of cuDNN may transform their
