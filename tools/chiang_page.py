@@ -74,7 +74,7 @@ def unfilled(cells: Sequence[Cell]) -> str:
 def speed() -> str:
     """What searches reach, and how fast."""
     task = biasgpu.task("mnist", classes=(7, 0), n_train=16, data_seed=200)
-    marks, draws = (5, 10, 20), np.arange(96, dtype=np.uint64)
+    marks, draws = (5, 10, 20), np.arange(48, dtype=np.uint64)
     rows = [["optimizer", "width", "from", *(f"success after {e} epochs" for e in marks),
              "us a proposal", "networks/s with stop_early"]]  # fmt: skip
     for optimizer in SEARCHES:
