@@ -19,7 +19,7 @@ from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from biasgpu.packing import Packing
 from biasgpu.training import law, trainers
 from biasgpu.training.cpu import digest, plan
-from biasgpu.training.recipe import OPTIMIZERS, Optimizer, Recipe
+from biasgpu.training.recipe import ALONG_GRADIENTS, Optimizer, Recipe
 from biasgpu.training.trainers.cpu import CpuTrainer, unsupported
 from biasgpu.training.trainers.reference import ReferenceTrainer
 from tests.strategies import Lopsided, strokes
@@ -106,7 +106,7 @@ def perturbed(ensemble: Ensemble, recipe: Recipe, draw: int, times: int) -> npt.
     return np.abs(np.array(ends[1:]) - ends[0]).max(axis=0)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ALONG_GRADIENTS)
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_the_first_epochs_follow_the_law(optimizer: Optimizer, n_classes: int) -> None:
     """float32 rounds some twenty times where the perturbed law does once: 64 deviations of it."""

@@ -21,7 +21,7 @@ from biasgpu.packing import Packing
 from biasgpu.training import law
 from biasgpu.training.cpu import lanes, update, winners
 from biasgpu.training.cpu.plan import BY_WINNERS, LANES, STATES
-from biasgpu.training.recipe import OPTIMIZERS, Optimizer, Recipe
+from biasgpu.training.recipe import ALONG_GRADIENTS, Optimizer, Recipe
 from biasgpu.training.trainers.cpu import CpuTrainer, unsupported
 from tests.strategies import Case, cases
 from tests.training_bounds import UNIT, bound, gamma
@@ -150,7 +150,7 @@ def _compiled_step() -> Any:
     return run
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ALONG_GRADIENTS)
 def test_optimizers(optimizer: Optimizer) -> None:
     """Ten steps of given gradients, within a few roundings a step; lane 3 is not trained."""
     n, steps, rate = 5, 10, 0.03

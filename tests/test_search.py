@@ -241,7 +241,8 @@ def test_accuracies_are_those_of_the_law() -> None:
     ]  # fmt: skip
     assert min(map(len, accuracies)) > 20
     for other in accuracies[1:]:
-        assert ks_2samp(accuracies[0], other).pvalue > 1e-4
+        test: Any = ks_2samp(accuracies[0], other)
+        assert test.pvalue > 1e-4
 
 
 def test_what_is_refused() -> None:

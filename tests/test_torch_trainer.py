@@ -21,7 +21,7 @@ from biasgpu.errors import ResourceError, UsageError
 from biasgpu.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, ReLU, Shape
 from biasgpu.packing import Packing
 from biasgpu.training import law
-from biasgpu.training.recipe import OPTIMIZERS, Recipe
+from biasgpu.training.recipe import ALONG_GRADIENTS, Recipe
 from biasgpu.training.trainers import make, torch_layers
 from biasgpu.training.trainers.reference import ReferenceTrainer
 from biasgpu.training.trainers.torch import TorchTrainer
@@ -134,7 +134,7 @@ def test_the_rounding_bound_says_something() -> None:
 # --- following the law -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ALONG_GRADIENTS)
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_follows_the_reference(optimizer: Any, batch_size: int) -> None:
     recipe = Recipe(optimizer, 0.05, batch_size, epochs=4, keep_epochs=(0, 1, 3))

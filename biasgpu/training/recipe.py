@@ -11,7 +11,8 @@ from biasgpu.errors import DamagedFileError, UsageError, unknown
 
 Optimizer = Literal["sgd", "momentum", "adam", "pattern-search", "greedy-random"]
 SEARCHES = ("pattern-search", "greedy-random")
-OPTIMIZERS = ("sgd", "momentum", "adam", *SEARCHES)
+ALONG_GRADIENTS = ("sgd", "momentum", "adam")
+OPTIMIZERS = (*ALONG_GRADIENTS, *SEARCHES)
 MOMENTUM = 0.9
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 MAX_EPOCHS = 1_000_000

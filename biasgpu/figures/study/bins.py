@@ -69,6 +69,9 @@ def bins(
             axes.remove()
         for axes, mine in zip(places, panels.values(), strict=False):
             _draw(axes, mine, sources)
+        means = [row.test_accuracy for row in rows if row.test_accuracy is not None]
+        if means:  # the interval of two networks may reach from 0 to 1
+            places[0].set_ylim(max(0.0, min(means) - 0.08), 1.01)
         named = {}
         for axes in places[: len(panels)]:
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
