@@ -35,7 +35,7 @@ STUDY_ONLY = ("kind", "n_train", "formats")
 @click.option(
     "--kind",
     metavar="KIND",
-    help="Of a study: width, depth, histogram, boxes, gradient-norm.  [default: all]",
+    help="Of a study: width, depth, histogram, epochs, boxes, gradient-norm.  [default: all]",
 )
 @click.option(
     "--n", "n_train", metavar="N", type=int, help="Of histograms and boxes.  [default: the largest]"
