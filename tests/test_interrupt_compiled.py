@@ -48,11 +48,14 @@ def check_interrupted(work: Callable[[], object]) -> None:
         sent.append(time.process_time())
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A shell's background jobs inherit that SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Workers, "_take", taken)
         threading.Thread(target=interrupt, daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
             work()
+    signal.signal(signal.SIGINT, before)
     assert time.process_time() - sent[0] < LIMIT_S
 
 
