@@ -49,7 +49,8 @@ RUNS = Path("runs")
 @click.option(
     "--extend",
     is_flag=True,
-    help="Add what is named to the study there: data seeds, widths, depths, priors, N.",
+    help="Add what is named to the study there: data seeds, widths, depths, priors, N, "
+    "kept epochs.",
 )
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @output.common

@@ -16,6 +16,7 @@ from biasgpu.errors import UsageError, unknown
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 WAYS = ("guess-and-check", "sgd")
+EXAMPLES = {"data-seeds": "200,201", "n": "4,8,16", "keep-epochs": "1,3,5"}
 
 
 def _list(value: str) -> list[str]:
@@ -30,7 +31,7 @@ def _numbers(name: str) -> Callable[[str], list[int]]:
             raise UsageError(
                 f"--{name} is {value!r}; it must be whole numbers with commas.",
                 why="each of them makes cells of its own.",
-                fix=f"for example --{name} {'200,201' if name == 'data-seeds' else '4,8,16'}.",
+                fix=f"for example --{name} {EXAMPLES[name]}.",
             ) from None
 
     return convert
@@ -94,6 +95,12 @@ TEXTS: dict[str, tuple[str, str, str, Callable[[str], Any]]] = {
         "[default: all up to --n-train]",
         _numbers("n"),
     ),
+    "keep_epochs": (
+        "keep-epochs",
+        "LIST",
+        "Look at training after these epochs too, each with cells of its own: 1,3,5.",
+        _numbers("keep-epochs"),
+    ),
     "optimizer": (
         "optimizer",
         "NAME",
@@ -133,7 +140,7 @@ ORDER = (
     *("data", "data_dir", "classes", "data_seeds", "selection", "source"),
     *("arch", "widths", "depths", "head", "bias", "priors", "inits", "n_train", "n"),
     *("fits", "trained", "candidates", "networks", "time_s"),
-    *("optimizer", "learning_rate", "batch_size", "epochs", "seed"),
+    *("optimizer", "learning_rate", "batch_size", "epochs", "keep_epochs", "seed"),
 )
 
 

@@ -60,30 +60,34 @@ def print_study(summary: Mapping[str, Any]) -> None:
 
 def print_cells(rows: Sequence[Mapping[str, Any]]) -> None:
     """For each architecture and N, side by side what either way found."""
-    sources = list(dict.fromkeys((row["way"], row["prior"]) for row in rows))
+    sources = list(dict.fromkeys((row["way"], source(row)) for row in rows))
     found: dict[tuple[str, int], dict[Any, Mapping[str, Any]]] = {}
     for row in rows:
         place = found.setdefault((row["architecture"], row["n_train"]), {})
-        place[row["way"], row["prior"]] = row
+        place[row["way"], source(row)] = row
     header = ["architecture", "N"]
-    for way, prior in sources:
-        header += [f"{WAY[way]} {prior}: accuracy", "-log2 P" if way != "sgd" else "success"]
+    for way, name in sources:
+        header += [f"{WAY[way]} {name}: accuracy", "-log2 P" if way != "sgd" else "success"]
         header += ["networks"]
     lines: list[list[str]] = []
     for (architecture, n_train), of in found.items():
         line = [architecture, str(n_train)]
-        for source in sources:
-            line += _cells(of.get(source))
+        line += [text for one in sources for text in _cells(of.get(one))]
         line.append("*" if any(row["problems"] for row in of.values()) else "")
         lines.append(line)
     print_rows([*header, ""], lines, numbers=True)
+
+
+def source(row: Mapping[str, Any]) -> str:
+    """What a row's networks come from: "uniform", "kaiming-uniform, epoch 3"."""
+    return row["prior"] + ("" if row["epoch"] is None else f", epoch {row['epoch']}")
 
 
 def print_problems(summary: Mapping[str, Any]) -> None:
     """What the stars in the table stand for; files that could not be made say how to mend it."""
     out = stdout()
     said = [
-        f"{row['architecture']}, N {row['n_train']}, {WAY[row['way']]} {row['prior']}, {problem}"
+        f"{row['architecture']}, N {row['n_train']}, {WAY[row['way']]} {source(row)}, {problem}"
         for row in summary["table"]
         for problem in row["problems"]
     ]

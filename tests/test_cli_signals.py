@@ -28,6 +28,23 @@ SMALL = [
     *("--engine", "reference", "--time", "60s", "-o", "a.h5"),
 ]
 HOW = "To go on: biasgpu sample --resume a.h5"
+# Says when it samples, and when it ends, which it does not go on with before it is told to.
+ASKING = """
+import sys
+from biasgpu.cli import main
+from biasgpu.sampling.sampler import Sampler
+from biasgpu.sampling.session import Session
+step, end = Sampler.step, Session._end
+def sampling(self, **options):
+    print("sampling", flush=True)
+    return step(self, **options)
+def ending(self, *parts, **options):
+    print("ending", flush=True)
+    sys.stdin.readline()
+    return end(self, *parts, **options)
+Sampler.step, Session._end = sampling, ending
+main()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -166,18 +183,16 @@ def test_a_stop_before_the_run_begins(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_signals_to_a_process(numbers: list[signal.Signals], code: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "biasgpu", "sample", *SMALL],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", ASKING, "sample", *SMALL],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    status, end_s = Path("a.h5.status.json"), time.monotonic() + 60
-    while not status.exists() and time.monotonic() < end_s:
-        time.sleep(0.02)
-    time.sleep(0.3)
-    for number in numbers:
+    assert process.stdout is not None
+    for number, moment in zip(numbers, ("sampling", "ending"), strict=False):
+        while (line := process.stdout.readline().strip()) != moment:
+            assert line or process.poll() is None
         process.send_signal(number)
-        time.sleep(0.002)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate("go on\n", timeout=60)
     assert process.returncode == code, stderr
     assert HOW in stderr
     assert biasgpu.open("a.h5").stop_reason == "interrupted"

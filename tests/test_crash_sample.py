@@ -17,17 +17,28 @@ from biasgpu.run import Run
 from tests.commands import COLUMNS, OPTIONS, assert_same, command, read_line, uninterrupted
 
 KILLS = 40
-CANDIDATES = 40_000_000  # more than 40 short sessions get through, of a few hundred draws a batch
-# Commits as often as it can, and says when the first batch is due.
-OFTEN = """
+DRAWS, COMMITS = 500, 100  # of a batch; of a session, which then waits for its end
+CANDIDATES = 2 * DRAWS * COMMITS * (KILLS + 1)  # so it never finishes, however fast the machine
+# Commits as often as it can, and says when the first batch is due and when one is committed.
+OFTEN = f"""
+import time
 from biasgpu.cli import main
 from biasgpu.sampling import pace, session
-session.COMMIT_EVERY_S, pace.MAX_DRAWS = 0.0, 500
+session.COMMIT_EVERY_S, pace.MAX_DRAWS = 0.0, {DRAWS}
 loop = session.Session._loop
 def announced(self):
     print("sampling", flush=True)
     return loop(self)
 session.Session._loop = announced
+commit, left = session.Session._commit, {COMMITS}
+def committed(self, progress):
+    global left
+    commit(self, progress)
+    print("committed", flush=True)
+    left -= 1
+    if not left:
+        time.sleep(1e6)
+session.Session._commit = committed
 main()
 """
 
@@ -55,7 +66,7 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
     start = [*OPTIONS, "--candidates", str(CANDIDATES), "-o", str(path)]
     whole = uninterrupted(CANDIDATES)  # first, for it leaves the compiled code on disk
     before: Run | None = None
-    grown = early = 0
+    grown = early = waited = 0
     for _ in range(KILLS):
         what = ["--resume", str(path), "--engine", "cpu"] if path.exists() else start
         process = command(OFTEN, "sample", *what, "--threads", "1", "--quiet")
@@ -65,7 +76,13 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
                 time.sleep(moments.random() * 0.8)  # while it starts
             else:
                 read_line(process, "sampling")
-                time.sleep(moments.random() * 0.25)
+                if moments.random() < 0.5:
+                    waited += 1
+                    for _ in range(moments.randint(1, COMMITS)):
+                        read_line(process, "committed")
+                    time.sleep(moments.random() * 0.01)
+                else:
+                    time.sleep(moments.random() * 0.25)
             assert process.poll() is None
         finally:
             process.kill()
@@ -76,7 +93,7 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
             before = now
     assert before is not None
     assert early > 5
-    assert grown > KILLS / 3
+    assert grown >= waited > 10
     assert len(before.fits) > 100
     done = biasgpu.resume(path, engine="cpu")
     stored = biasgpu.open(path)
@@ -96,12 +113,12 @@ def test_others_while_it_runs(tmp_path: Path) -> None:
     )
     try:
         read_line(process, "sampling")
-        seen: set[int] = set()
-        before, end_s = None, time.monotonic() + 1.5
-        while time.monotonic() < end_s:
+        before = None
+        for _ in range(20):  # while it writes
+            read_line(process, "committed")
             before = check_nothing_lost(before, path)
-            seen.add(before.n_draws)
-        assert len(seen) > 3
+        assert before is not None
+        assert before.n_draws > 0
         others = [
             ["sample", "--resume", str(path), "--candidates", "1e13"],
             ["sample", *OPTIONS, "--candidates", "9", "-o", str(path)],

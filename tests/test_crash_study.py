@@ -14,15 +14,22 @@ from biasgpu.study.updates import differences
 from tests.commands import command, read_line
 from tests.studies import N_JOBS, OPTIONS, assert_same, make
 
-# Commits as often as it can, takes its time, and says when the first file is due.
+# Commits as often as it can, takes its time, says when a file is due, and waits for its end when it
+# comes to one more than the first argument says: it never finishes, however fast the machine.
 SLOWLY = """
+import sys
 import time
 from biasgpu.cli import main
 from biasgpu.sampling import session
 from biasgpu.study.work import Worker
 session.COMMIT_EVERY_S = 0.0
-make = Worker.make
+make, left = Worker.make, int(sys.argv.pop(1))
 def announced(self, job):
+    global left
+    if not left:
+        print("waiting", flush=True)
+        time.sleep(1e6)
+    left -= 1
     print("making", flush=True)
     time.sleep(0.05)
     return make(self, job)
@@ -41,11 +48,15 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
         what = ["--resume", str(path), "--engine", "reference"]
         if not (path / "study.json").exists():
             what = [*OPTIONS, "-o", str(path)]
-        process = command(SLOWLY, "compare", *what, "--quiet")
+        most = moments.randint(1, min(3, left - 1))
+        process = command(SLOWLY, str(most), "compare", *what, "--quiet")
         try:
-            for _ in range(moments.randint(1, min(3, left))):
+            for _ in range(most):
                 read_line(process, "making")
-            time.sleep(moments.random() * 0.15)  # while a file is made, or the next one
+            if moments.random() < 0.3:
+                read_line(process, "waiting")  # so that files are made, however slow the machine
+            else:
+                time.sleep(moments.random() * 0.15)  # while a file is made, or after it
             assert process.poll() is None
         finally:
             process.kill()

@@ -16,14 +16,16 @@ from tests.commands import command, read_line
 from tests.train_cases import COLUMNS, assert_same
 
 KILLS = 12
-NETWORKS = 3000  # more than the short sessions get through
+COMMITS = 40  # of a session, which then waits for its end: it never finishes
+NETWORKS = 10**9
 OPTIONS = [
     *("--data", "kink", "--n-train", "8", "--width", "4", "--depth", "1", "--seed", "4"),
     *("--learning-rate", "0.1", "--epochs", "2", "--keep-epochs", "0,1", "--gradient-norms"),
     *("--engine", "reference", "--networks", str(NETWORKS)),
 ]  # fmt: skip
-# Commits as often as it can, and says when the first batch is due.
-OFTEN = """
+# Commits as often as it can, and says when the first batch is due and when one is committed.
+OFTEN = f"""
+import time
 from biasgpu.cli import main
 from biasgpu.sampling import session
 from biasgpu.training import pace
@@ -33,6 +35,15 @@ def announced(self):
     print("training", flush=True)
     return loop(self)
 session.Session._loop = announced
+commit, left = session.Session._commit, {COMMITS}
+def committed(self, progress):
+    global left
+    commit(self, progress)
+    print("committed", flush=True)
+    left -= 1
+    if not left:
+        time.sleep(1e6)
+session.Session._commit = committed
 main()
 """
 
@@ -57,13 +68,19 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
     path = tmp_path / "run.h5"
     moments = random.Random(2)
     before: Trained | None = None
-    grown = 0
+    grown = waited = 0
     for _ in range(KILLS):
         what = ["--resume", str(path)] if path.exists() else [*OPTIONS, "-o", str(path)]
         process = command(OFTEN, "train", *what, "--quiet")
         try:
             read_line(process, "training")
-            time.sleep(moments.random() * 0.3)
+            if moments.random() < 0.5:
+                waited += 1
+                for _ in range(moments.randint(1, COMMITS)):
+                    read_line(process, "committed")
+                time.sleep(moments.random() * 0.01)
+            else:
+                time.sleep(moments.random() * 0.3)
             assert process.poll() is None
         finally:
             process.kill()
@@ -72,7 +89,7 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
         grown += before is None or now.n_networks > before.n_networks
         before = now
     assert before is not None
-    assert grown > KILLS / 3
+    assert grown >= waited > KILLS / 3
     end = before.n_networks + 50  # the rest need not take long
     done = biasgpu.resume(path, networks=end)
     whole = biasgpu.train(

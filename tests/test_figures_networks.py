@@ -112,7 +112,7 @@ def test_columns_are_what_differs() -> None:
         for n in (1, 60)
     ]
     heads = [a.get_title().split("\n")[0] for a in figures.histogram(epochs).axes[:2]]
-    assert heads == ["1 epochs", "60 epochs"]
+    assert heads == ["1 epoch", "60 epochs"]
 
 
 def test_what_was_not_measured_is_said() -> None:

@@ -1,4 +1,8 @@
-"""Ctrl-C ends compiled work within a second, however large the networks are."""
+"""Ctrl-C ends compiled work at once, however large the networks are.
+
+Measured is the processor's time, so that others who use it too decide nothing. If nobody stops
+them, the works below take ten seconds of it or more (on two cores of 2023).
+"""
 
 from __future__ import annotations
 
@@ -7,43 +11,57 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from biasgpu import exact, mlp, priors
 from biasgpu.engines.cpu.engine import CpuEngine
+from biasgpu.engines.cpu.workers import Workers
 from biasgpu.ensemble import Ensemble
 from biasgpu.training.recipe import Recipe
 from biasgpu.training.trainers.cpu import CpuTrainer
 
 X = np.random.default_rng(2).standard_normal((64, 784)).astype(np.float32)
 Y = np.arange(64) % 2
+LIMIT_S = 1.0  # of all threads together
 
 
 def ensemble(width: int) -> Ensemble:
     return Ensemble(mlp(width, 2), priors.make("uniform"), (784,), 2, seed=1)
 
 
-def interrupted_after(work: Callable[[], object]) -> float:
-    """Seconds from Ctrl-C, shortly after `work` begins, until it has ended."""
+def check_interrupted(work: Callable[[], object]) -> None:
+    """Ctrl-C ends `work` soon, shortly after its compiled part has begun."""
+    begun = threading.Event()
+    take = Workers._take
     sent: list[float] = []
 
+    def taken(self: Any) -> Any:
+        begun.set()
+        return take(self)
+
     def interrupt() -> None:
-        sent.append(time.perf_counter())
+        begun.wait()
+        time.sleep(0.2)
+        sent.append(time.process_time())
         os.kill(os.getpid(), signal.SIGINT)
 
-    timer = threading.Timer(0.3, interrupt)
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    return time.perf_counter() - sent[0]
+    # A shell's background jobs inherit that SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workers, "_take", taken)
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    signal.signal(signal.SIGINT, before)
+    assert time.process_time() - sent[0] < LIMIT_S
 
 
-# A chunk of draws in every thread, in one thread, and a single tile of sixteen draws: each of them
-# takes many seconds if nobody stops it.
+# A chunk of draws in every thread, in one thread, and a single tile of sixteen draws.
 @pytest.mark.parametrize(
-    ("width", "n_draws", "threads"), [(4096, 512, 2), (4096, 512, 1), (20_000, 16, 2)]
+    ("width", "n_draws", "threads"), [(8192, 512, 2), (8192, 512, 1), (40_000, 16, 2)]
 )
 def test_screening(width: int, n_draws: int, threads: int) -> None:
     small = CpuEngine(ensemble(4), X, Y)
@@ -56,7 +74,7 @@ def test_screening(width: int, n_draws: int, threads: int) -> None:
         finally:
             engine.close()
 
-    assert interrupted_after(work) < 1.0
+    check_interrupted(work)
     np.testing.assert_array_equal(small.screen(0, 300), before)
     small.close()
 
@@ -66,18 +84,18 @@ def test_the_law(threads: int) -> None:
     draws = np.arange(32, dtype=np.uint64)
     exact.logits(ensemble(4), draws, X)
     wide = ensemble(8192)
-    assert interrupted_after(lambda: exact.logits(wide, draws, X, threads=threads)) < 1.0
+    check_interrupted(lambda: exact.logits(wide, draws, X, threads=threads))
 
 
 def test_an_engine_that_was_stopped_goes_on_as_before() -> None:
     engine = CpuEngine(ensemble(2048), X[:4], Y[:4], threads=2)
     before = engine.screen(0, 64)
-    assert interrupted_after(lambda: engine.screen(0, 8192)) < 1.0
+    check_interrupted(lambda: engine.screen(0, 8192))
     np.testing.assert_array_equal(engine.screen(0, 64), before)
     engine.close()
 
 
-@pytest.mark.parametrize(("width", "epochs"), [(16, 10_000), (1024, 50)])
+@pytest.mark.parametrize(("width", "epochs"), [(16, 30_000), (1024, 50)])
 def test_training(width: int, epochs: int) -> None:
     """Many short steps, and few long ones."""
     small = CpuTrainer(ensemble(4), X, Y, Recipe(epochs=2), threads=2)
@@ -91,6 +109,6 @@ def test_training(width: int, epochs: int) -> None:
         finally:
             trainer.close()
 
-    assert interrupted_after(work) < 1.0
+    check_interrupted(work)
     np.testing.assert_array_equal(small.train(draws).weights, before)
     small.close()

@@ -39,8 +39,8 @@ def compare(
     Args:
         study: what to do. None goes on with the study that the folder holds, or takes `settings`.
         output: the study's folder; made if it is not there.
-        extend: add data seeds, architectures, priors, initialisations or N to the study there, or
-            more trained networks; `settings` then need only name what is added.
+        extend: add data seeds, architectures, priors, initialisations, N or kept epochs to the
+            study there, or more trained networks; `settings` then need only name what is added.
         engine: "auto", "cpu", "torch", "triton" or "reference".
         train_engine: another one for training; None takes the same.
         device: "cpu", "cuda", "cuda:1"; None lets the engine choose.

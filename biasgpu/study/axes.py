@@ -77,7 +77,8 @@ def source_of(cell: Cell) -> tuple[str, str, str]:
     """How a cell's networks were found, but for the architecture: prior, optimizer, epochs."""
     if cell.way == "guess-and-check":
         return cell.prior, "", ""
-    return cell.prior, cell.optimizer or "sgd", str(cell.about.get("epochs", ""))
+    epochs = cell.about.get("epochs", "" if cell.epoch is None else cell.epoch)
+    return cell.prior, cell.optimizer or "sgd", str(epochs)
 
 
 def source_label(source: tuple[str, str, str]) -> str:
@@ -142,7 +143,8 @@ class Comparison:
 def comparisons(cells: Sequence[Cell], axis: Axis) -> list[Comparison]:
     """Every comparison along an axis: at least two levels of one family on one task.
 
-    Several priors or initialisations make a comparison for each pair of them.
+    Several priors or initialisations make a comparison for each pair of them. Training is compared
+    at its end: cells of kept epochs are left out.
 
     Raises:
         UsageError: no such axis, or two cells for the same networks.
@@ -151,7 +153,7 @@ def comparisons(cells: Sequence[Cell], axis: Axis) -> list[Comparison]:
         raise unknown("axis", str(axis), AXES)
     check_distinct(cells)
     groups: dict[tuple, list[Cell]] = {}
-    for cell in cells:
+    for cell in at_the_end(cells):
         key = (family_of(cell.architecture, axis), cell.task, cell.n_classes)
         groups.setdefault(key, []).append(cell)
     found = []
@@ -172,6 +174,11 @@ def comparisons(cells: Sequence[Cell], axis: Axis) -> list[Comparison]:
                 chosen = [cell for cell in members if sources.get(cell.way) == source_of(cell)]
                 found.append(Comparison(axis, family, task, sources, tuple(ordered), tuple(chosen)))
     return found
+
+
+def at_the_end(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells but for those of kept epochs, before the end of training."""
+    return [cell for cell in cells if cell.epoch is None]
 
 
 def check_distinct(cells: Sequence[Cell]) -> None:

@@ -36,6 +36,8 @@ class Cell:
         weight_normalized_loss: float64 `(n,)`, the same with the product of Frobenius norms; None
             where it was not measured.
         gradient_norms: float64 `(n, epochs + 1)` of trained networks, or None.
+        epoch: where training was looked at before its end, after so many epochs; None at its end,
+            and for networks that were drawn. The networks are those that fit then.
         optimizer: of trained networks ("sgd", "gd", "momentum", "adam", "pattern-search",
             "greedy-random"), else "".
         n_classes: of the task.
@@ -54,6 +56,7 @@ class Cell:
     normalized_loss: Floats | None = None
     weight_normalized_loss: Floats | None = None
     gradient_norms: Floats | None = None
+    epoch: int | None = None
     optimizer: str = ""
     n_classes: int = 2
     task: str = ""

@@ -16,7 +16,7 @@ from biasgpu.training.recipe import SEARCHES, Recipe
 
 OPTIMIZERS = ("sgd", "gd", "momentum", "adam", *SEARCHES)
 FAMILY = ("arch", "widths", "depths", "head", "bias")
-_TUPLES = ("classes", "data_seeds", "priors", "inits", "n")
+_TUPLES = ("classes", "data_seeds", "priors", "inits", "n", "keep_epochs")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Study:
         learning_rate: None takes the published one for each initialisation.
         batch_size: None takes the published min(2, N / 2).
         epochs: passes over the training samples.
+        keep_epochs: epochs at which training is looked at as well, each below `epochs`: cells of
+            the networks without training error after so many.
         stop_early: training ends at the first epoch without training error.
         gradient_norms: record them at every epoch of training.
         measures: take the measures that normalised losses need.
@@ -81,6 +83,7 @@ class Study:
     learning_rate: float | None = None
     batch_size: int | None = None
     epochs: int = 60
+    keep_epochs: tuple[int, ...] = ()
     stop_early: bool = False
     gradient_norms: bool = False
     measures: bool = True
@@ -154,7 +157,17 @@ class Study:
                 "(--optimizer sgd).",
             )
         rate = 0.01 if self.learning_rate is None else self.learning_rate
-        Recipe(learning_rate=rate, epochs=self.epochs, stop_early=self.stop_early)  # checks them
+        kept = settings.listed("keep_epochs", self.keep_epochs, "(1, 3, 5)", empty=True)
+        for epoch in kept:
+            why = "guess and check finds the initialisations that fit"
+            settings.whole("keep_epochs", epoch, 1, why)
+        self._set("keep_epochs", tuple(sorted(kept)))
+        Recipe(  # checks them
+            learning_rate=rate,
+            epochs=self.epochs,
+            keep_epochs=self.keep_epochs,
+            stop_early=self.stop_early,
+        )
 
     def _check_points(self) -> None:
         settings.whole("n_train", self.n_train, 2, "every class has a training sample")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from biasgpu.architectures import Architecture
 from biasgpu.errors import UsageError, unknown
+from biasgpu.study.axes import at_the_end
 from biasgpu.study.bins import edges
 from biasgpu.study.cells import Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from biasgpu.figures.study.histogram import Loss
+
 ALL = "all"
-KINDS = ("width", "depth", "histogram", "boxes", "gradient-norm", "bins")
-LOSSES = ("normalized", "weight-normalized")
+KINDS = ("width", "depth", "histogram", "epochs", "boxes", "gradient-norm", "bins")
+LOSSES: tuple[Loss, ...] = ("normalized", "weight-normalized")
+# Figures of each loss, one of which may lack what the other has.
+BY_LOSS = ("histogram", "epochs")
 
 
 def draw(
@@ -28,8 +36,8 @@ def draw(
 
     Args:
         cells: of the study.
-        kind: "width", "depth", "histogram", "boxes", "gradient-norm", "bins", or "all" that can be
-            drawn.
+        kind: "width", "depth", "histogram", "epochs" (histograms of training at its kept epochs and
+            its end), "boxes", "gradient-norm", "bins", or "all" that can be drawn.
         n_train: the N of histograms, boxes and bins; None takes the largest.
         bins: of weight-normalised loss, as of `biasgpu.study.bins.edges`.
 
@@ -58,16 +66,38 @@ def draw(
         )
     drawn: dict[str, Figure] = {}
     left_out: dict[str, str] = {}
-    for name, make in _figures(
-        cells, kind, there[-1] if n_train is None else n_train, bins
-    ).items():
+    figures = _figures(cells, kind, there[-1] if n_train is None else n_train, bins)
+    for name, make in figures.items():
         try:
             drawn[name] = make()
         except UsageError as error:
-            if kind != ALL and (kind != "histogram" or len(left_out) == len(LOSSES) - 1):
+            if kind != ALL and (kind not in BY_LOSS or len(left_out) == len(figures) - 1):
                 raise
             left_out[name] = error.what
     return drawn, left_out
+
+
+def _on_the_way(cells: Sequence[Cell], n: int) -> dict[str, list[Cell]]:
+    """Training at kept epochs and at its end, of each architecture and initialisation.
+
+    By what the figure's name begins with: nothing where there is one of them alone.
+    """
+    groups: dict[tuple[Architecture, str], list[Cell]] = {}
+    for cell in cells:
+        if cell.way == "sgd" and cell.n_train == n:
+            groups.setdefault((cell.architecture, cell.prior), []).append(cell)
+    kept = {
+        key: several
+        for key, several in groups.items()
+        if any(cell.epoch is not None for cell in several)
+    }
+    if len(kept) == 1:
+        return {"": next(iter(kept.values()))}
+    # Numbered, for two architectures may be called the same.
+    return {
+        f"{place}-{re.sub(r'[^A-Za-z0-9.]+', '-', f'{architecture} {init}').strip('-.')}-": several
+        for place, ((architecture, init), several) in enumerate(kept.items(), 1)
+    }
 
 
 def _figures(
@@ -81,16 +111,27 @@ def _figures(
     if kind in (ALL, "depth"):
         found["depth"] = lambda: study.curves(cells, over="depth")
     if kind in (ALL, "histogram"):
-        found[f"histogram-normalized-n{n}"] = lambda: study.histogram(
-            cells, loss="normalized", n_train=n
-        )
-        found[f"histogram-weight-normalized-n{n}"] = lambda: study.histogram(
-            cells, loss="weight-normalized", n_train=n
-        )
+        for loss in LOSSES:
+            found[f"histogram-{loss}-n{n}"] = partial(
+                study.histogram, at_the_end(cells), loss=loss, n_train=n
+            )
+    if kind in (ALL, "epochs"):
+        for name, several in _on_the_way(cells, n).items():
+            for loss in LOSSES:
+                found[f"epochs-{name}{loss}-n{n}"] = partial(
+                    study.histogram, several, loss=loss, n_train=n
+                )
+        if kind == "epochs" and not found:
+            raise UsageError(
+                f"training was looked at at its end alone at N = {n}.",
+                why="the figure has a panel for each kept epoch, and one for the last.",
+                fix="add some: keep_epochs=(1, 3, 5) and extend=True (biasgpu compare --resume "
+                "study/ --extend --keep-epochs 1,3,5).",
+            )
     if kind in (ALL, "boxes"):
         found[f"boxes-n{n}"] = lambda: study.boxes(cells, n_train=n)
     if kind in (ALL, "gradient-norm"):
         found["gradient-norm"] = lambda: study.gradient_norms(cells)
     if kind in (ALL, "bins"):
-        found[f"bins-n{n}"] = lambda: study.bins(cells, bins=bins, n_train=n)
+        found[f"bins-n{n}"] = lambda: study.bins(at_the_end(cells), bins=bins, n_train=n)
     return found

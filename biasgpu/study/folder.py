@@ -118,8 +118,8 @@ def settle(folder: Path, study: Study, *, extend: bool) -> Study:
     differing = differences(old, wanted, free=(*FREE, *(GROWING if extend else ())))
     if differing:
         hint = (
-            "--extend (extend=True) adds data seeds, architectures, priors, initialisations or "
-            "N to a study, "
+            "--extend (extend=True) adds data seeds, architectures, priors, initialisations, N "
+            "or kept epochs to a study, "
         )
         raise RefusedError(
             f"{folder} holds another study: {'; '.join(differing)}.",

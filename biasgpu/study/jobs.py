@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from biasgpu.architectures import Architecture
 from biasgpu.errors import UsageError
@@ -29,6 +29,7 @@ class Job:
         n_train: training samples; guess and check serves the smaller N as well, except with batch
             norms.
         seed: of the file's networks.
+        epoch: training ends after so many, before its end in the study; None for its end.
     """
 
     way: Way
@@ -37,19 +38,21 @@ class Job:
     data_seed: int
     n_train: int
     seed: int
+    epoch: int | None = None
 
     @property
     def file(self) -> str:
         """Its name in the folder: "gc-lenet-w1-6-d2c-3f-uniform-data200-n16.h5"."""
         parts = [_PREFIX[self.way], _label(self.architecture), self.prior]
         parts += [f"data{self.data_seed}", f"n{self.n_train}"]
+        parts += [] if self.epoch is None else [f"epoch{self.epoch}"]
         return "-".join(_clean(part) for part in parts) + ".h5"
 
     def __str__(self) -> str:
         way = "guess and check" if self.way == "guess-and-check" else "SGD"
         return (
             f"{way}, {self.architecture}, {self.prior}, data seed {self.data_seed}, "
-            f"N {self.n_train}"
+            f"N {self.n_train}{'' if self.epoch is None else f', after epoch {self.epoch}'}"
         )
 
 
@@ -68,7 +71,11 @@ def jobs(study: Study) -> list[Job]:
             found += [
                 _job(study, "guess-and-check", *of, p, n) for p in study.priors for n in drawn
             ]
-            found += [_job(study, "sgd", *of, init, n) for init in study.inits for n in study.n]
+            trained = [_job(study, "sgd", *of, init, n) for init in study.inits for n in study.n]
+            found += trained
+            # Orders and steps of an epoch do not depend on how many follow: the same networks,
+            # on their way, in files that each end by what fits there, and keep that alone.
+            found += [replace(job, epoch=epoch) for job in trained for epoch in study.keep_epochs]
     for name, count in Counter(job.file for job in found).items():
         if count > 1:
             raise UsageError(
@@ -96,7 +103,8 @@ def seed_of(
     of them share candidates or initialisations, and error bars over data seeds are those of
     independent networks. It depends on nothing else: not on which other files a study has, nor on
     the recipe, so that two recipes under one study seed train the same initialisations; nor, in
-    guess and check, on `n_train`, whose stream serves every N, unless there are batch norms.
+    guess and check, on `n_train`, whose stream serves every N, unless there are batch norms. The
+    files of kept epochs have one seed, for they hold the same networks on their way.
 
     Args:
         study_seed: of the study.

@@ -6,24 +6,28 @@ from collections.abc import Iterable
 
 from biasgpu.study.jobs import Job
 
+_Kind = tuple[str, int | None]
+
 
 class Pace:
-    """Seconds a training sample, for either way of finding networks."""
+    """Seconds a training sample, for either way of finding networks and each kept epoch."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._samples: dict[str, int] = {}
+        self._seconds: dict[_Kind, float] = {}
+        self._samples: dict[_Kind, int] = {}
 
     def add(self, job: Job, elapsed_s: float) -> None:
         """A file took so long."""
-        self._seconds[job.way] = self._seconds.get(job.way, 0.0) + elapsed_s
-        self._samples[job.way] = self._samples.get(job.way, 0) + job.n_train
+        kind = (job.way, job.epoch)
+        self._seconds[kind] = self._seconds.get(kind, 0.0) + elapsed_s
+        self._samples[kind] = self._samples.get(kind, 0) + job.n_train
 
     def remaining_s(self, left: Iterable[Job]) -> float | None:
-        """Estimated seconds for these files; None before there is one of each of their ways."""
+        """Estimated seconds for these files; None before there is one of each kind."""
         total = 0.0
         for job in left:
-            if job.way not in self._seconds:
+            kind = (job.way, job.epoch)
+            if kind not in self._seconds:
                 return None
-            total += job.n_train * self._seconds[job.way] / self._samples[job.way]
+            total += job.n_train * self._seconds[kind] / self._samples[kind]
         return total

@@ -15,7 +15,7 @@ from biasgpu.fits import Fits
 from biasgpu.study.cells import Cell, Floats
 from biasgpu.study.definition import Study
 from biasgpu.study.jobs import Job
-from biasgpu.study.work import check
+from biasgpu.study.work import check, epochs_of
 
 NOT_BEGUN = "not begun"
 
@@ -120,12 +120,13 @@ def _shared(study: Study, job: Job) -> dict[str, Any]:
         "architecture": job.architecture,
         "prior": job.prior,
         "data_seed": job.data_seed,
+        "epoch": job.epoch,
         "optimizer": study.optimizer if job.way == "sgd" else "",
     }
 
 
 def _about(study: Study, job: Job) -> dict[str, Any]:
-    epochs = {"epochs": study.epochs} if job.way == "sgd" else {}
+    epochs = {"epochs": epochs_of(job, study)} if job.way == "sgd" else {}
     return {"file": job.file, "seed": job.seed, **epochs}
 
 

@@ -11,21 +11,22 @@ from biasgpu.study.cells import Cell
 
 
 def table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """One row for each architecture, N, way, and prior or initialisation.
+    """One row for each architecture, N, way, prior or initialisation, and kept epoch.
 
     Args:
         cells: of any number of data seeds.
 
     Returns:
-        JSON-able rows: `architecture`, `n_train`, `way`, `prior`, `n_data_seeds` (those that have
-        networks), `n_networks`, `test_accuracy` (mean over data seeds of the mean over networks),
-        `test_accuracy_std` (between data seeds; None for fewer than two),
-        `minus_log2_probability` (mean over the data seeds where it is known), `success_rate` (of
-        training, over the data seeds together), `problems` (as texts, each with its data seed).
+        JSON-able rows: `architecture`, `n_train`, `way`, `prior`, `epoch` (None at the end of
+        training), `n_data_seeds` (those that have networks), `n_networks`, `test_accuracy` (mean
+        over data seeds of the mean over networks), `test_accuracy_std` (between data seeds; None
+        for fewer than two), `minus_log2_probability` (mean over the data seeds where it is known),
+        `success_rate` (of training, over the data seeds together), `problems` (as texts, each with
+        its data seed).
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
-        name = (cell.architecture, cell.n_train, cell.way, cell.prior)
+        name = (cell.architecture, cell.n_train, cell.way, cell.prior, cell.epoch)
         groups.setdefault(name, []).append(cell)
     order = {one: place for place, one in enumerate(dict.fromkeys(c.architecture for c in cells))}
     names = sorted(groups, key=lambda name: (order[name[0]], name[1]))
@@ -45,6 +46,7 @@ def _row(cells: list[Cell]) -> dict[str, Any]:
         "n_train": first.n_train,
         "way": first.way,
         "prior": first.prior,
+        "epoch": first.epoch,
         "n_data_seeds": sum(cell.n_networks > 0 for cell in cells),
         "n_networks": sum(cell.n_networks for cell in cells),
         "test_accuracy": float(means.mean()) if len(means) else None,
@@ -68,6 +70,7 @@ def describe(cell: Cell) -> dict[str, Any]:
         "prior": cell.prior,
         "data_seed": cell.data_seed,
         "n_train": cell.n_train,
+        "epoch": cell.epoch,
         "n_networks": cell.n_networks,
         "test_accuracy": estimates.summary(accuracy, cell.estimate.confidence).to_dict(),
         "normalized_loss": _mean_or_none(cell.normalized_loss),

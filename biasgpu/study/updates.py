@@ -10,7 +10,7 @@ from biasgpu.study.definition import FAMILY, Study
 
 # Where the data lie, and how long it may take, do not change what a study is about.
 FREE = ("data_dir", "candidates", "networks", "time_s")
-GROWING = ("data_seeds", "architectures", "priors", "inits", "n", "trained")
+GROWING = ("data_seeds", "architectures", "priors", "inits", "n", "keep_epochs", "trained")
 
 
 def updated(stored: Study, settings: Mapping[str, Any]) -> Study:

@@ -20,6 +20,7 @@ from biasgpu.study import contrasts, published
 from biasgpu.study.axes import (
     AXES,
     Comparison,
+    at_the_end,
     cell_name,
     check_distinct,
     comparisons,
@@ -46,7 +47,7 @@ def verdict(
     """Slopes, shares and claims, with bootstrap intervals over data seeds and networks.
 
     Args:
-        cells: of one study or of several.
+        cells: of one study or of several; those of kept epochs do not count.
         seed: of the resampling.
         resamples: how many.
         confidence: nominal coverage of every interval.
@@ -58,6 +59,7 @@ def verdict(
     Source:
         Peleg and Hein, ICML 2024, for the claims.
     """
+    cells = at_the_end(cells)
     _check(cells, resamples, confidence, margin)
     start = partial(Bootstrap, seed=seed, resamples=resamples, confidence=confidence)
     usable, left_out = _usable(cells)

@@ -98,10 +98,11 @@ class Worker:
             optimizer=study.optimizer,
             learning_rate=study.learning_rate,
             batch_size=study.batch_size,
-            epochs=study.epochs,
+            epochs=epochs_of(job, study),
             stop_early=study.stop_early,
             seed=job.seed,
-            gradient_norms=study.gradient_norms,
+            # The file of the last epoch has those of the epochs before.
+            gradient_norms=study.gradient_norms and job.epoch is None,
             measures=study.measures,
             keep_weights=study.keep_weights,
             output=path,
@@ -176,6 +177,11 @@ def make_task(study: Study, data_seed: int, n_train: int) -> Task:
     )
 
 
+def epochs_of(job: Job, study: Study) -> int:
+    """After how many epochs the training of a file ends."""
+    return study.epochs if job.epoch is None else job.epoch
+
+
 def check(found: Any, job: Job, study: Study) -> None:
     """Refuse a file that holds something else than its name says.
 
@@ -189,6 +195,9 @@ def check(found: Any, job: Job, study: Study) -> None:
         "n_train": (found.task.n_train, job.n_train),
         "data": (found.task.config.get("name", found.task.name), study.data),
     }
+    if job.way == "sgd":
+        recipe = getattr(found, "recipe", None)
+        expected["epochs"] = (recipe and recipe.epochs, epochs_of(job, study))
     if not study.data.endswith(".npz"):
         expected["data_seed"] = (found.task.config.get("data_seed"), job.data_seed)
     for name, (stored, wanted) in expected.items():

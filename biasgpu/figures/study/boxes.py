@@ -21,7 +21,7 @@ from biasgpu.figures.study.common import (
     write_notes,
 )
 from biasgpu.figures.style import COLOURS, FULL_WIDTH_IN, SETTINGS
-from biasgpu.study.axes import AXES, Axis, Comparison, comparisons
+from biasgpu.study.axes import AXES, Axis, Comparison, at_the_end, comparisons
 from biasgpu.study.cells import WAYS, Cell, Way
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def boxes(cells: Sequence[Cell], *, n_train: int | None = None, over: Axis | Non
     from matplotlib.figure import Figure
 
     n_shown = chosen_n_train(cells, n_train)
-    at = [cell for cell in cells if cell.n_train == n_shown]
+    at = [cell for cell in at_the_end(cells) if cell.n_train == n_shown]
     if over is None:
         found = [one for axis in AXES for one in comparisons(at, axis)]
         found = found or found_comparisons(at, "width")

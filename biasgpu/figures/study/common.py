@@ -10,7 +10,14 @@ import numpy as np
 
 from biasgpu.errors import UsageError
 from biasgpu.figures.style import FULL_WIDTH_IN, NOTE_SIZE
-from biasgpu.study.axes import Axis, Comparison, comparisons, source_label, source_of
+from biasgpu.study.axes import (
+    Axis,
+    Comparison,
+    comparisons,
+    position,
+    source_label,
+    source_of,
+)
 from biasgpu.study.cells import Cell, Way
 
 if TYPE_CHECKING:
@@ -150,6 +157,12 @@ def differing(cells: Sequence[Cell]) -> list[str]:
     return list(found)
 
 
+def left_to_right(cell: Cell) -> tuple[float, float, float]:
+    """The order of panels: by depth, by width, and on the way of training."""
+    epoch = np.inf if cell.epoch is None else float(cell.epoch)
+    return cell.architecture.depth, position(cell.architecture, "width"), epoch
+
+
 def part_label(cell: Cell, names: Sequence[str]) -> str:
     """A cell by some of its parts: "width 2/6", "uniform:0.2", "5 epochs"."""
     parts = source_parts(cell)
@@ -160,7 +173,7 @@ def part_label(cell: Cell, names: Sequence[str]) -> str:
             case "width" | "depth" | "bias":
                 said.append(f"{name} {value}")
             case "epochs":
-                said.append(f"{value} epochs" if value else "")
+                said.append(f"{value} epoch{'s' * (value != '1')}" if value else "")
             case _:
                 said.append(value)
     return ", ".join(part for part in said if part) or str(cell.architecture)

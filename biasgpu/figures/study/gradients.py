@@ -13,7 +13,7 @@ import numpy as np
 from biasgpu.errors import UsageError
 from biasgpu.figures.study.common import differing, part_label, write_notes
 from biasgpu.figures.style import COLUMN_WIDTH_IN, MARKERS, SETTINGS, sequential
-from biasgpu.study.axes import check_distinct, position
+from biasgpu.study.axes import at_the_end, check_distinct, position
 from biasgpu.study.cells import Cell, Floats
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def gradient_norms(cells: Sequence[Cell]) -> Figure:
     from matplotlib.figure import Figure
 
     check_distinct(cells)
-    trained = [cell for cell in cells if cell.way == "sgd"]
+    trained = [cell for cell in at_the_end(cells) if cell.way == "sgd"]
     measured = [
         cell
         for cell in trained

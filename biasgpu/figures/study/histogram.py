@@ -17,11 +17,12 @@ from biasgpu.figures.study.common import (
     NAMES,
     chosen_n_train,
     differing,
+    left_to_right,
     part_label,
     write_notes,
 )
 from biasgpu.figures.style import COLOURS, COLUMN_WIDTH_IN, FULL_WIDTH_IN, SETTINGS
-from biasgpu.study.axes import check_distinct, position
+from biasgpu.study.axes import check_distinct
 from biasgpu.study.cells import WAYS, Cell, Floats, Way
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def histogram(
 ) -> Figure:
     """Where networks lie: normalised training loss across, test accuracy up, counts in log colour.
 
-    A column is an architecture, prior, or whatever else the cells differ in; a row is guess and
-    check or SGD; data seeds are taken together. Points are mean accuracies in 14 equal bins of the
-    loss, of five networks at least; the dashed line is the mean over all networks, as the title
+    A column is an architecture, prior, epoch, or whatever else the cells differ in; a row is guess
+    and check or SGD; data seeds are taken together. Points are mean accuracies in 14 equal bins of
+    the loss, of five networks at least; the dashed line is the mean over all networks, as the title
     says. Networks outside the axes count in that mean and are counted in the title.
 
     Args:
@@ -99,7 +100,7 @@ def histogram(
     ways: list[Way] = [way for way in WAYS if any(cell.way == way for cell in cells)]
     shown = ways if rows is None else _known(rows)
     at = [cell for cell in cells if cell.n_train == n_shown and cell.way in shown]
-    at.sort(key=lambda cell: (cell.architecture.depth, position(cell.architecture, "width")))
+    at.sort(key=left_to_right)
     names = differing(at)
     columns = list(dict.fromkeys(part_label(cell, names) for cell in at))
     panels: dict[tuple[Way, str], _Panel] = {
