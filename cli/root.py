@@ -15,6 +15,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("biasgpu.cli.sample", "Draw networks and keep those that fit the training set."),
     "train": ("biasgpu.cli.train", "Train networks and keep those that reach zero training error."),
     "compare": ("biasgpu.cli.compare", "Compare random networks that fit with trained ones."),
+    "reproduce": (
+        "biasgpu.cli.reproduce",
+        "Run a published experiment, to its figures and report.",
+    ),
+    "run": ("biasgpu.cli.run", "Run an experiment of your own, from a definition file."),
+    "report": ("biasgpu.cli.report", "Make an experiment's figures and report anew."),
     "show": ("biasgpu.cli.show", "Show what a results file holds, or one of its networks."),
     "verify": ("biasgpu.cli.verify", "Rebuild and recheck every fit of a results file."),
     "status": ("biasgpu.cli.status", "Show how far a run is, without touching its file."),

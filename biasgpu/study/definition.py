@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from biasgpu import priors, rng
 from biasgpu.architectures import Architecture
 from biasgpu.errors import UsageError, suggestion, unknown
-from biasgpu.study import families, settings
+from biasgpu.study import families, rates, settings
 from biasgpu.tasks import SELECTIONS
 from biasgpu.training.recipe import Recipe
 
@@ -40,10 +41,11 @@ class Study:
         trained: trained networks without training error asked for at each N.
         candidates: of guess and check, at most so many a file; None sets no limit.
         networks: trained, successful or not, at most so many a cell; None sets no limit.
-        time_s: at most so many seconds a file; None sets no limit. What ends by it depends on the
-            machine.
+        time_s: at most so many seconds a file; None, or infinity, sets no limit. What ends by it
+            depends on the machine.
         optimizer: "sgd", "gd" (full batch), "momentum", "adam".
-        learning_rate: None takes the published one for each initialisation.
+        learning_rate: one for all initialisations, or one for each by name; None takes the
+            published ones.
         batch_size: None takes the published min(2, N / 2).
         epochs: passes over the training samples.
         stop_early: training ends at the first epoch without training error.
@@ -76,7 +78,7 @@ class Study:
     networks: int | None = None
     time_s: float | None = 600.0
     optimizer: str = "sgd"
-    learning_rate: float | None = None
+    learning_rate: float | Mapping[str, float] | tuple[tuple[str, float], ...] | None = None
     batch_size: int | None = None
     epochs: int = 60
     stop_early: bool = False
@@ -136,15 +138,18 @@ class Study:
         settings.whole("trained", self.trained, 1, "so many networks are trained in each cell")
         for name in ("candidates", "networks", "batch_size"):
             settings.optional_whole(name, getattr(self, name), "it is counted")
-        limit = settings.optional_positive("time_s", self.time_s, "it is a time limit", "600")
+        # TOML has no null: there, infinity says that there is no limit.
+        time_s = None if self.time_s == math.inf else self.time_s
+        limit = settings.optional_positive("time_s", time_s, "it is a time limit", "600")
         self._set("time_s", limit)
         for name in ("stop_early", "gradient_norms", "measures", "keep_weights"):
             settings.flag(name, getattr(self, name))
         rng.check_uint64("seed", self.seed)
         if self.optimizer not in OPTIMIZERS:
             raise unknown("optimizer", str(self.optimizer), OPTIMIZERS)
-        rate = 0.01 if self.learning_rate is None else self.learning_rate
-        Recipe(learning_rate=rate, epochs=self.epochs, stop_early=self.stop_early)  # checks them
+        self._set("learning_rate", rates.checked(self.learning_rate, self.inits))
+        for rate in rates.each(self.learning_rate) or (0.01,):
+            Recipe(learning_rate=rate, epochs=self.epochs, stop_early=self.stop_early)  # checks
 
     def _check_points(self) -> None:
         settings.whole("n_train", self.n_train, 2, "every class has a training sample")
@@ -176,11 +181,19 @@ class Study:
         """Data set and classes, for titles: "mnist 7 vs 0"."""
         return f"{Path(self.data).stem} {' vs '.join(map(str, self.classes or ()))}"
 
+    def rate_from(self, init: str) -> float | None:
+        """The learning rate from an initialisation; None takes the published one."""
+        if isinstance(self.learning_rate, tuple):
+            return dict(self.learning_rate)[init]
+        return self.learning_rate  # type: ignore[return-value]  # a mapping has become a tuple
+
     def to_config(self) -> dict[str, Any]:
         """A JSON-able description; `from_config` rebuilds the study."""
         config = {one.name: getattr(self, one.name) for one in fields(self)}
         for name in _TUPLES:
             config[name] = list(config[name])
+        if isinstance(self.learning_rate, tuple):
+            config["learning_rate"] = dict(self.learning_rate)
         config["architectures"] = [families.to_config(one) for one in self.architectures]
         return config
 

@@ -1,0 +1,194 @@
+"""How fast things go here: a few short runs of the kinds of work an experiment is made of.
+
+Runs write their results into a temporary folder, since that takes time as well. Each kind is run
+once before it is timed: what has to be compiled, is then.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import biasgpu
+from biasgpu.study import Study
+from biasgpu.study.jobs import Job
+from biasgpu.study.work import make_task
+from biasgpu.task import Task
+
+NETWORKS = 40  # measured to learn how long one takes
+LONGEST_S = 1.5  # of a probe
+LEAST_FITS = 8  # that tell a fit probability
+LEAST_SHARE = 0.2  # of a probe's time that screening took at least: below, it does not matter
+
+
+@dataclass(frozen=True)
+class Screening:
+    """Guess and check of one file.
+
+    Attributes:
+        candidates_per_s: screened.
+        bits: -log2 of the fit probability at n_train.
+        measured: fits were found at n_train; else `bits` goes on from smaller N in a line.
+    """
+
+    candidates_per_s: float
+    bits: float
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a file, and of each network.
+
+    Attributes:
+        start_s: of a file, whatever it holds.
+        network_s: of a network: drawn and measured, or trained (with success or without).
+        success: share of trained networks that fit.
+    """
+
+    start_s: float
+    network_s: float
+    success: float = 1.0
+
+
+class Probe:
+    """Measures the kinds of work of one study.
+
+    Args:
+        study: to be made.
+        run: `engine`, `train_engine`, `device` and `threads`, as for `biasgpu.compare`.
+    """
+
+    def __init__(self, study: Study, **run: Any) -> None:
+        self._study = study
+        self._train_engine = run.pop("train_engine", None)
+        self._run = run
+        self._tasks: dict[tuple[int, int], Task] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="biasgpu-probe-")
+        self._n_files = 0
+
+    def close(self) -> None:
+        """Remove the temporary folder."""
+        self._folder.cleanup()
+
+    def drawn(self, job: Job) -> Pace:
+        """Measuring networks that guess and check found."""
+        task = self._task(job.data_seed, self._study.n_classes)
+        return self._pace(lambda fits: self._sample(task, job, fits=fits, time_s=LONGEST_S))
+
+    def trained(self, job: Job) -> Pace:
+        """Training networks at the job's N."""
+        task = self._task(job.data_seed, job.n_train)
+        return self._pace(lambda fits: self._train(task, job, fits))
+
+    def screened(self, job: Job, pace: Pace, seconds: float) -> Screening:
+        """Screening for a job's fits.
+
+        Args:
+            job: guess and check.
+            pace: of its networks.
+            seconds: how long.
+        """
+        task = self._task(job.data_seed, job.n_train)
+        self._sample(task, job, candidates=2000, time_s=LONGEST_S)
+        found, wall_s = self._sample(task, job, fits=self._study.fits, time_s=seconds)
+        spent_s = pace.start_s + found.n_fits * pace.network_s
+        screening_s = max(wall_s - spent_s, LEAST_SHARE * wall_s)
+        rate = found.n_candidates / screening_s
+        points = [(n, found.estimate(n)) for n in found.experiment.points]
+        known = [
+            (n, one.minus_log2)
+            for n, one in points
+            if one.n_fits >= LEAST_FITS and one.minus_log2 is not None
+        ]
+        if known and known[-1][0] == job.n_train:
+            return Screening(rate, known[-1][1], True)
+        return Screening(rate, extrapolated(known, job.n_train), False)
+
+    def _pace(self, make: Callable[[int], tuple[Any, float]]) -> Pace:
+        make(1)
+        first, first_s = make(1)
+        several, several_s = make(NETWORKS)
+        more = _tried(several) - _tried(first)
+        each_s = max(0.0, several_s - first_s) / max(more, 1)
+        success = several.n_fits / max(_tried(several), 1)
+        return Pace(max(0.0, first_s - each_s * _tried(first)), each_s, success)
+
+    def _sample(self, task: Task, job: Job, **rules: Any) -> tuple[Any, float]:
+        return self._timed(
+            lambda output: biasgpu.sample(
+                task,
+                job.architecture,
+                job.prior,
+                seed=job.seed,
+                curve_fits=0,
+                measures=self._study.measures and not job.architecture.infinite,
+                output=output,
+                **rules,
+                **self._run,
+            )
+        )
+
+    def _train(self, task: Task, job: Job, fits: int) -> tuple[Any, float]:
+        study = self._study
+        engine = {"engine": self._train_engine} if self._train_engine else {}
+        return self._timed(
+            lambda output: biasgpu.train(
+                task,
+                job.architecture,
+                job.prior,
+                fits=fits,
+                networks=4 * fits,  # where training seldom succeeds
+                time_s=LONGEST_S,
+                optimizer=study.optimizer,
+                learning_rate=study.rate_from(job.prior),
+                batch_size=study.batch_size,
+                epochs=study.epochs,
+                stop_early=study.stop_early,
+                seed=job.seed,
+                gradient_norms=study.gradient_norms,
+                measures=study.measures,
+                keep_weights=study.keep_weights,
+                output=output,
+                **{**self._run, **engine},
+            )
+        )
+
+    def _timed(self, make: Callable[[Path], Any]) -> tuple[Any, float]:
+        self._n_files += 1
+        started_s = time.perf_counter()
+        found = make(Path(self._folder.name) / f"{self._n_files}.h5")
+        return found, time.perf_counter() - started_s
+
+    def _task(self, data_seed: int, n_train: int) -> Task:
+        if (data_seed, n_train) not in self._tasks:
+            self._tasks[data_seed, n_train] = make_task(self._study, data_seed, n_train)
+        return self._tasks[data_seed, n_train]
+
+
+def extrapolated(known: list[tuple[int, float]], n_train: int) -> float:
+    """-log2 P at a larger N, in a line through the last half of what is known.
+
+    Args:
+        known: N and -log2 P, N increasing.
+        n_train: where.
+
+    Returns:
+        n_train itself, of a classifier that guesses independently, where nothing is known.
+    """
+    if not known:
+        return float(n_train)
+    last = known[len(known) // 2 :] if len(known) > 3 else known
+    n, bits = (np.array(values, dtype=np.float64) for values in zip(*last, strict=True))
+    slope = float(np.polyfit(n, bits, 1)[0]) if len(n) > 1 else float(bits[0] / n[0])
+    return float(bits[-1]) + max(slope, 0.0) * (n_train - float(n[-1]))
+
+
+def _tried(found: Any) -> int:
+    return getattr(found, "n_networks", found.n_fits)
