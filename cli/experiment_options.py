@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -76,38 +75,32 @@ def run_experiment(ctx: click.Context, what: str, published: bool, given: dict[s
     import biasgpu
     from biasgpu.experiments.api import plan_of, source
 
-    as_json = given["as_json"]
-    settings = {name: given[name] for name in SETTINGS}
+    as_json, planned, made = given["as_json"], None, None
     if given["print_config"]:
         if published:
             biasgpu.experiments.published(what)  # a name, whatever lies in this folder
         click.echo(source(what, given["scale"])[0], nl=False)
         return
-    progress = ExperimentProgress(quiet=given["quiet"] or as_json)
-    settings |= {"output": given["path"], "estimate": not given["no_estimate"]}
+    quiet = given["quiet"] or as_json
+    progress = ExperimentProgress(quiet=quiet, announces=not given["plan_only"])
+    settings: dict[str, Any] = {name: given[name] for name in SETTINGS}
+    # Where nobody sees an estimate, none is made.
+    seen = given["plan_only"] or not quiet
+    settings |= {"output": given["path"], "estimate": seen and not given["no_estimate"]}
     try:
         with progress:
             if given["plan_only"]:
                 planned = plan_of(what, on_event=progress, **settings)
             else:
-                progress.announces = True
                 make = biasgpu.reproduce if published else biasgpu.run_definition
-                # Where nobody sees the estimate, none is made.
-                made = make(what, on_event=progress, **settings | _quiet(given))
+                made = make(what, on_event=progress, **settings)
     except KeyboardInterrupt as stop:
         if progress.stopped is None:
             raise
         ctx.exit(signals.exit_code(stop))
-    if given["plan_only"]:
-        if as_json:
-            output.print_json({"output": os.fspath(planned.folder), **planned.plan.to_dict()})
-        else:
-            show_plan(planned)
-        return
-    show_experiment(made, as_json)
-    if made.problems:
-        ctx.exit(1)
-
-
-def _quiet(given: dict[str, Any]) -> dict[str, bool]:
-    return {"estimate": False} if given["quiet"] or given["as_json"] else {}
+    if planned is not None:
+        show_plan(planned, as_json)
+    elif made is not None:
+        show_experiment(made, as_json)
+        if made.problems:
+            ctx.exit(1)

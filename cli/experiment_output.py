@@ -67,8 +67,12 @@ def plan_lines(planned: Any) -> list[str]:
     return lines
 
 
-def show_plan(planned: Any) -> None:
+def show_plan(planned: Any, as_json: bool) -> None:
     """A plan with its cells, on stdout."""
+    if as_json:
+        said = {"output": os.fspath(planned.folder), "scale": planned.scale, "note": planned.note}
+        output.print_json({"title": planned.title, **said, **planned.plan.to_dict()})
+        return
     out = output.stdout()
     groups: dict[tuple[str, ...], list[Any]] = {}
     for item in planned.plan.items:
@@ -99,12 +103,12 @@ def show_experiment(made: Any, as_json: bool) -> None:
     n_networks = sum(cell.n_networks for cell in cells)
     out.print(f"  {n_networks:,} networks in {len(cells)} cells, {len(lacking)} of them not full")
     if made.verdict is not None:
-        header, *rows = made.verdict.claims_table()
+        _, *rows = made.verdict.claims_table()
         tested = [row for row in rows if row[0] in made.definition.claims]
         if tested:
             print_rows(
                 ["claim", "verdict", "found", "where"],
-                [[row[0], SIGN.get(row[3], row[3]), row[2], row[1]] for row in tested],
+                [[row[0], SIGN.get(str(row[3]), str(row[3])), row[2], row[1]] for row in tested],
             )
     for name, problem in list(made.problems.items())[:MOST_PROBLEMS]:
         out.print(f"Problem: {name}: {problem['what']}")

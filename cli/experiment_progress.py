@@ -1,4 +1,4 @@
-"""The events of an experiment, drawn on stderr: those of its studies, and what comes around them."""
+"""The events of an experiment, and those of its studies, drawn on stderr."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from biasgpu.cli.study_progress import StudyProgress
 class ExperimentProgress(StudyProgress):
     """Draws what `biasgpu.reproduce` reports.
 
+    Args:
+        quiet: show nothing.
+        announces: show the plan before it is carried out.
+
     Attributes:
-        announces: the plan is shown before it is carried out.
         stopped: the event of an interruption, once there was one.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, announces: bool) -> None:
         super().__init__(quiet=quiet)
-        self.announces = False
+        self._announces = announces
         self.stopped: Any = None
 
     def __call__(self, event: Any) -> None:
@@ -29,7 +32,7 @@ class ExperimentProgress(StudyProgress):
         match event:
             case events.Probing():
                 self.show(f"measuring how long {event.n_files} files will take ...")
-            case events.Planned() if self.announces:
+            case events.Planned() if self._announces:
                 for line in plan_lines(event):
                     self.note(line)
             case events.PartFailed():

@@ -15,10 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("biasgpu.cli.sample", "Draw networks and keep those that fit the training set."),
     "train": ("biasgpu.cli.train", "Train networks and keep those that reach zero training error."),
     "compare": ("biasgpu.cli.compare", "Compare random networks that fit with trained ones."),
-    "reproduce": (
-        "biasgpu.cli.reproduce",
-        "Run a published experiment, to its figures and report.",
-    ),
+    "reproduce": ("biasgpu.cli.reproduce", "Run a published experiment, up to its report."),
     "run": ("biasgpu.cli.run", "Run an experiment of your own, from a definition file."),
     "report": ("biasgpu.cli.report", "Make an experiment's figures and report anew."),
     "show": ("biasgpu.cli.show", "Show what a results file holds, or one of its networks."),

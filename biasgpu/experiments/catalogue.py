@@ -59,7 +59,7 @@ def entry(one: Published, data_dir: str | os.PathLike[str] | None = None) -> Ent
         definition = one.definition()
     except BiasgpuError as error:  # an architecture, say, that this version does not have
         config = tomllib.loads(one.text)
-        reason = error.what.removeprefix(f"{one.name}: ").rstrip(".")
+        reason = error.what.removeprefix(f"{one.name}: ").partition(" Did you mean")[0].rstrip(".")
         return Entry(
             name=one.name,
             title=str(config.get("title", "")),

@@ -218,10 +218,8 @@ def _interval(value: float | None, low: float | None, high: float | None, unit: 
 
 def _cell_name(row: Mapping[str, Any]) -> str:
     way = "guess and check" if row["way"] == "guess-and-check" else "SGD"
-    return (
-        f"{way}, {row['architecture']}, {row['prior']}, data seed {row['data_seed']}, N = "
-        + str(row["n_train"])
-    )
+    found = f"{way}, {row['architecture']}, {row['prior']}"
+    return f"{found}, data seed {row['data_seed']}, N = {row['n_train']}"
 
 
 def _duration(seconds: float) -> str:
