@@ -53,8 +53,9 @@ def choose(
         UsageError: `data_dir` is no folder.
     """
     if data_dir is not None:
+        data_dir = Path(data_dir)
         user_data_dir(data_dir)
-        data_dir = os.fspath(Path(data_dir).expanduser().resolve())
+        data_dir = os.fspath(data_dir.expanduser().resolve())
     studies: dict[str, Study] = {}
     problems: dict[str, str] = {}
     notes: dict[str, None] = {}

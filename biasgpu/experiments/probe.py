@@ -23,7 +23,9 @@ from biasgpu.task import Task
 
 NETWORKS = 40  # measured to learn how long one takes
 LONGEST_S = 1.5  # of a probe
-LEAST_FITS = 8  # that tell a fit probability
+LEAST_FITS = 6  # that tell a fit probability: to half a bit or so
+PATIENCE = 4  # times as long a probe goes on to find so many
+LINE = 4  # points of the curve that a line is laid through: it bends
 LEAST_SHARE = 0.2  # of a probe's time that screening took at least: below, it does not matter
 
 
@@ -98,6 +100,9 @@ class Probe:
         task = self._task(job.data_seed, job.n_train)
         self._sample(task, job, candidates=2000, time_s=LONGEST_S)
         found, wall_s = self._sample(task, job, fits=self._study.fits, time_s=seconds)
+        if found.n_fits < min(LEAST_FITS, self._study.fits):
+            more, more_s = self._go_on(fits=LEAST_FITS, time_s=PATIENCE * seconds)
+            found, wall_s = more, wall_s + more_s - pace.start_s
         spent_s = pace.start_s + found.n_fits * pace.network_s
         screening_s = max(wall_s - spent_s, LEAST_SHARE * wall_s)
         rate = found.n_candidates / screening_s
@@ -163,8 +168,17 @@ class Probe:
     def _timed(self, make: Callable[[Path], Any]) -> tuple[Any, float]:
         self._n_files += 1
         started_s = time.perf_counter()
-        found = make(Path(self._folder.name) / f"{self._n_files}.h5")
+        found = make(self._output())
         return found, time.perf_counter() - started_s
+
+    def _output(self) -> Path:
+        return Path(self._folder.name) / f"{self._n_files}.h5"
+
+    def _go_on(self, **rules: Any) -> tuple[Any, float]:
+        """Go on with the run that was made last."""
+        path = self._output()
+        started_s = time.perf_counter()
+        return biasgpu.resume(path, **rules, **self._run), time.perf_counter() - started_s
 
     def _task(self, data_seed: int, n_train: int) -> Task:
         if (data_seed, n_train) not in self._tasks:
@@ -173,7 +187,7 @@ class Probe:
 
 
 def extrapolated(known: list[tuple[int, float]], n_train: int) -> float:
-    """-log2 P at a larger N, in a line through the last half of what is known.
+    """-log2 P at a larger N, in a line through the last points that are known.
 
     Args:
         known: N and -log2 P, N increasing.
@@ -184,8 +198,7 @@ def extrapolated(known: list[tuple[int, float]], n_train: int) -> float:
     """
     if not known:
         return float(n_train)
-    last = known[len(known) // 2 :] if len(known) > 3 else known
-    n, bits = (np.array(values, dtype=np.float64) for values in zip(*last, strict=True))
+    n, bits = (np.array(values, np.float64) for values in zip(*known[-LINE:], strict=True))
     slope = float(np.polyfit(n, bits, 1)[0]) if len(n) > 1 else float(bits[0] / n[0])
     return float(bits[-1]) + max(slope, 0.0) * (n_train - float(n[-1]))
 

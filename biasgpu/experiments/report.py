@@ -184,12 +184,7 @@ def _row(row: Mapping[str, Any]) -> list[str]:
     source = str(row["prior"])
     if not drawn and row["epochs"] is not None:
         source += f", {row['epochs']} epochs"
-    names = (
-        ("minus_log2", "minus_log2_low", "minus_log2_high")
-        if drawn
-        else ("probability", "probability_low", "probability_high")
-    )
-    shown = [None if row[name] is None else row[name] * (1 if drawn else 100) for name in names]
+    name, factor, unit = ("minus_log2", 1.0, "") if drawn else ("probability", 100.0, " %")
     losses = [row["normalized_loss"], row["weight_normalized_loss"]]
     return [
         str(row["study"]),
@@ -199,16 +194,18 @@ def _row(row: Mapping[str, Any]) -> list[str]:
         str(row["data_seed"]),
         str(row["n_train"]),
         f"{row['n_networks']:,}",
-        _interval(*(
-            None if row[f"test_accuracy{end}"] is None else 100 * row[f"test_accuracy{end}"]
-            for end in ("", "_low", "_high")
-        ), " %"),
-        _interval(*shown, "" if drawn else " %"),
+        _interval(row, "test_accuracy", 100.0, " %"),
+        _interval(row, name, factor, unit),
         *("-" if loss is None else f"{loss:.3f}" for loss in losses),
-    ]  # fmt: skip
+    ]
 
 
-def _interval(value: float | None, low: float | None, high: float | None, unit: str) -> str:
+def _interval(row: Mapping[str, Any], name: str, factor: float, unit: str) -> str:
+    """A number with its interval, or the bound that there is."""
+    value, low, high = (
+        None if row[key] is None else factor * row[key]
+        for key in (name, f"{name}_low", f"{name}_high")
+    )
     if value is None:
         return "-" if low is None else f"above {low:.2f}{unit}"
     if low is None or high is None:
