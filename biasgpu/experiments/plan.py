@@ -189,7 +189,7 @@ class _Estimates:
         if job.architecture not in self._drawn:
             self._drawn[job.architecture] = self._probe.drawn(job)
         pace = self._drawn[job.architecture]
-        found = self._probe.screened(job, pace, self._each_s)
+        found = self._probe.screened(job, self._each_s)
         return pace.start_s + screening_s(found, study, item) + item.n_networks * pace.network_s
 
     def _training(self, job: Job) -> Pace:

@@ -16,6 +16,11 @@ from typing import Any
 import numpy as np
 
 import biasgpu
+from biasgpu import engines
+from biasgpu import experiment as experiments
+from biasgpu.engines.base import Engine
+from biasgpu.sampling.pace import Pace as Sizes
+from biasgpu.sampling.screening import screen
 from biasgpu.study import Study
 from biasgpu.study.jobs import Job
 from biasgpu.study.work import make_task
@@ -25,8 +30,8 @@ NETWORKS = 40  # measured to learn how long one takes
 LONGEST_S = 1.5  # of a probe
 LEAST_FITS = 6  # that tell a fit probability: to half a bit or so
 PATIENCE = 4  # times as long a probe goes on to find so many
+GROWING = 0.4  # of a probe, while its batches grow
 LINE = 4  # points of the curve that a line is laid through: it bends
-LEAST_SHARE = 0.2  # of a probe's time that screening took at least: below, it does not matter
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Probe:
     def __init__(self, study: Study, **run: Any) -> None:
         self._study = study
         self._train_engine = run.pop("train_engine", None)
-        self._run = run
+        self._run = {"engine": "auto", "device": None, "threads": None, **run}
         self._tasks: dict[tuple[int, int], Task] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="biasgpu-probe-")
         self._n_files = 0
@@ -89,32 +94,27 @@ class Probe:
         task = self._task(job.data_seed, job.n_train)
         return self._pace(lambda fits: self._train(task, job, fits))
 
-    def screened(self, job: Job, pace: Pace, seconds: float) -> Screening:
-        """Screening for a job's fits.
+    def screened(self, job: Job, seconds: float) -> Screening:
+        """Screening candidates of a job, without measuring the networks that fit.
 
         Args:
             job: guess and check.
-            pace: of its networks.
-            seconds: how long.
+            seconds: how long; up to `PATIENCE` times as long where hardly any network fits.
         """
         task = self._task(job.data_seed, job.n_train)
-        self._sample(task, job, candidates=2000, time_s=LONGEST_S)
-        found, wall_s = self._sample(task, job, fits=self._study.fits, time_s=seconds)
-        if found.n_fits < min(LEAST_FITS, self._study.fits):
-            more, more_s = self._go_on(fits=LEAST_FITS, time_s=PATIENCE * seconds)
-            found, wall_s = more, wall_s + more_s - pace.start_s
-        spent_s = pace.start_s + found.n_fits * pace.network_s
-        screening_s = max(wall_s - spent_s, LEAST_SHARE * wall_s)
-        rate = found.n_candidates / screening_s
-        points = [(n, found.estimate(n)) for n in found.experiment.points]
-        known = [
-            (n, one.minus_log2)
-            for n, one in points
-            if one.n_fits >= LEAST_FITS and one.minus_log2 is not None
-        ]
-        if known and known[-1][0] == job.n_train:
-            return Screening(rate, known[-1][1], True)
-        return Screening(rate, extrapolated(known, job.n_train), False)
+        experiment = experiments.make(task, job.architecture, job.prior, seed=job.seed)
+        engine = engines.make(
+            self._run["engine"],
+            experiment.ensemble,
+            task.x_train,
+            task.y_train,
+            device=self._run["device"],
+            threads=self._run["threads"],
+        )
+        try:
+            return _screen(engine, experiment, seconds, self._study.fits, self._run["threads"])
+        finally:
+            engine.close()
 
     def _pace(self, make: Callable[[int], tuple[Any, float]]) -> Pace:
         make(1)
@@ -174,12 +174,6 @@ class Probe:
     def _output(self) -> Path:
         return Path(self._folder.name) / f"{self._n_files}.h5"
 
-    def _go_on(self, **rules: Any) -> tuple[Any, float]:
-        """Go on with the run that was made last."""
-        path = self._output()
-        started_s = time.perf_counter()
-        return biasgpu.resume(path, **rules, **self._run), time.perf_counter() - started_s
-
     def _task(self, data_seed: int, n_train: int) -> Task:
         if (data_seed, n_train) not in self._tasks:
             self._tasks[data_seed, n_train] = make_task(self._study, data_seed, n_train)
@@ -201,6 +195,38 @@ def extrapolated(known: list[tuple[int, float]], n_train: int) -> float:
     n, bits = (np.array(values, np.float64) for values in zip(*known[-LINE:], strict=True))
     slope = float(np.polyfit(n, bits, 1)[0]) if len(n) > 1 else float(bits[0] / n[0])
     return float(bits[-1]) + max(slope, 0.0) * (n_train - float(n[-1]))
+
+
+def _screen(
+    engine: Engine, experiment: Any, seconds: float, fits: int, threads: int | None
+) -> Screening:
+    n_train, draws_each = experiment.task.n_train, experiment.n_counted
+    enough = min(LEAST_FITS, fits)
+    counts = np.zeros(n_train + 1, dtype=np.int64)
+    pace = Sizes(engine.granularity, minimum=engine.minimum)
+    next_draw, n_measured, measured_s, spent_s = 0, 0, 0.0, 0.0
+    while spent_s < seconds or (counts[n_train] < enough and spent_s < PATIENCE * seconds):
+        n = pace.next()
+        started_s = time.perf_counter()
+        prefixes, _ = screen(engine, next_draw, n, threads=threads)
+        took_s = time.perf_counter() - started_s
+        if not next_draw:
+            took_s = min(took_s, seconds / 4)  # the rest was compiling
+        pace.measured(n, took_s)
+        counts += np.bincount(prefixes, minlength=n_train + 1)
+        next_draw, spent_s = next_draw + n, spent_s + took_s
+        if spent_s > GROWING * seconds or not n_measured:  # batches grow: the first tell little
+            n_measured, measured_s = n_measured + n, measured_s + took_s
+    at_least = np.cumsum(counts[::-1])[::-1]
+    known = [
+        (n, float(-np.log2(at_least[n] / (next_draw * draws_each))))
+        for n in experiment.points
+        if at_least[n] >= LEAST_FITS
+    ]
+    rate = n_measured * draws_each / max(measured_s, 1e-9)
+    if known and known[-1][0] == n_train:
+        return Screening(rate, known[-1][1], True)
+    return Screening(rate, extrapolated(known, n_train), False)
 
 
 def _tried(found: Any) -> int:
