@@ -20,6 +20,7 @@ from biasgpu.study.work import Worker
 SCREENING_S = (0.6, 1.5)  # a probe of screening lasts at least and at most so long
 ALL_SCREENING_S = 20.0  # and all of them together, if they can
 FIGURE_S, VERDICT_S = 2.0, 2.0  # drawn in three formats; tables and verdict
+READ_S = 0.15  # of a file, for tables and report
 Chosen = Callable[[str, Job], bool]
 
 
@@ -135,7 +136,7 @@ def plan(
             for part, study in studies.items()
             for one in _estimated(study, [item for item in items if item.part == part], run)
         ]
-    finish_s = VERDICT_S + FIGURE_S * n_figures
+    finish_s = VERDICT_S + FIGURE_S * n_figures + READ_S * (n_complete + len(items))
     return Plan(tuple(items), n_files, n_complete, n_left_out, finish_s, estimated)
 
 
@@ -173,6 +174,8 @@ class _Estimates:
             seconds = self._seconds(item)
         except BiasgpuError as error:
             return Item(item.part, item.job, item.n_networks, note=error.what)
+        # A task is made once for all architectures.
+        seconds += self._probe.task_s / len(self._study.architectures)
         limit = self._study.time_s
         limited = limit is not None and seconds > limit
         capped = min(seconds, limit) if limit is not None else seconds

@@ -79,6 +79,7 @@ class Probe:
         self._tasks: dict[tuple[int, int], Task] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="biasgpu-probe-")
         self._n_files = 0
+        self.task_s = 0.0  # it took to make a task, the last time
 
     def close(self) -> None:
         """Remove the temporary folder."""
@@ -176,7 +177,9 @@ class Probe:
 
     def _task(self, data_seed: int, n_train: int) -> Task:
         if (data_seed, n_train) not in self._tasks:
+            started_s = time.perf_counter()
             self._tasks[data_seed, n_train] = make_task(self._study, data_seed, n_train)
+            self.task_s = time.perf_counter() - started_s
         return self._tasks[data_seed, n_train]
 
 

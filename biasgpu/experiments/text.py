@@ -14,6 +14,7 @@ from biasgpu.errors import UsageError, unknown
 from biasgpu.experiments.definition import ONLY_PART, Definition, checked_scale
 from biasgpu.results.paths import cannot_read
 from biasgpu.study import Study
+from biasgpu.study.updates import family_of
 
 SUFFIX = ".toml"
 _MAX_BYTES = 1 << 20
@@ -123,19 +124,16 @@ def of_study(study: Study, title: str = "") -> str:
 
 def settings_of(study: Study) -> dict[str, Any]:
     """The settings of a study as TOML can say them, those that are the default left out."""
-    from biasgpu.study.updates import family_of
-
     config, plain = study.to_config(), Study().to_config()
     kept = {name: value for name, value in config.items() if value != plain[name]}
     kept.setdefault("data", study.data)
     kept.setdefault("classes", list(study.classes or ()))
     kept.setdefault("n_train", study.n_train)
-    family = family_of(study)
-    if family and Study.from_config({**kept, "architectures": None, **family}) == study:
-        kept.pop("architectures", None)
-        kept = {**family, **kept}
-    elif "architectures" in config:
-        kept["architectures"] = [_without_none(one) for one in config["architectures"]]
+    family = _family(study, kept)
+    if family:
+        kept = {**family, **{key: value for key, value in kept.items() if key != "architectures"}}
+    elif "architectures" in kept:
+        kept["architectures"] = [_without_none(one) for one in kept["architectures"]]
     for name, value in _NO_LIMIT.items():
         if name in kept and kept[name] is None:
             kept[name] = value
@@ -143,6 +141,16 @@ def settings_of(study: Study) -> dict[str, Any]:
     order[order.index("architectures") : order.index("architectures")] = list(family)
     named = {name: kept[name] for name in order if kept.get(name) is not None}
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _family(study: Study, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The architectures as a family, where that says the same; else nothing."""
+    family = family_of(study)
+    try:
+        said = Study.from_config({**kept, "architectures": None, **family}) if family else None
+    except UsageError:  # an architecture of one's own
+        said = None
+    return family if said == study else {}
 
 
 def _without_none(value: Any) -> Any:
