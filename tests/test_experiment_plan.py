@@ -55,20 +55,19 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[Known]:
 def test_seconds_of_every_file(known: list[Known], tmp_path: Path) -> None:
     made = plan({"study": STUDY}, tmp_path, n_figures=3)
     assert made.n_files == len(made.items) == 2 * 2 * 5
-    by_n = {item.job.n_train: item.seconds for item in made.items if item.job.way == "sgd"}
-    # 1 s and half of a task, and 20 networks of 0.1 N s; from N = 2 (all fit) to 8 (half of them) in a line.
-    assert by_n == pytest.approx({
-        2: 1.25 + 20 * 0.2, 4: 1.25 + 20 * 0.4 / (5 / 6), 6: 1.25 + 20 * 0.6 / (4 / 6), 8: 1.25 + 20 * 0.8 / 0.5
-    })  # fmt: skip
-    drawn = [item.seconds for item in made.items if item.job.way != "sgd"]
-    # 2 s and half of a task; 10 x 2^10 candidates at 1,024 a second; 10 networks at each of N = 2, 4, 6, 8.
+    by_n = {item.job.n_train: item.seconds or 0.0 for item in made.items if item.job.way == "sgd"}
+    # 1 s, half of a task, and 20 networks of 0.1 N s; N = 2 (all fit) to 8 (half) in a line.
+    shares = {2: 1.0, 4: 5 / 6, 6: 4 / 6, 8: 0.5}
+    assert by_n == pytest.approx({n: 1.25 + 20 * 0.1 * n / share for n, share in shares.items()})
+    drawn = [item.seconds or 0.0 for item in made.items if item.job.way != "sgd"]
+    # 2 s, half of a task, 10 x 2^10 candidates at 1,024 a second, and 10 networks at each of 4 N.
     assert drawn == pytest.approx([2.25 + 10 + 40 * 0.5] * 4)
     assert made.seconds == pytest.approx(
         sum(drawn)
         + 4 * sum(by_n.values())
         + plans.VERDICT_S
         + 3 * plans.FIGURE_S
-        + 20 * plans.READ_S  # pyright: ignore
+        + 20 * plans.READ_S
     )
     (probe,) = known
     assert probe.asked.count(("drawn", 8)) == 2  # once an architecture
