@@ -12,9 +12,9 @@ from biasgpu.cli.experiment_output import show_experiment
 @click.argument("folder", metavar="FOLDER", type=click.Path())
 @output.common
 def command(folder: str, as_json: bool) -> None:
-    """Make the figures, tables and report of an experiment anew, from its files alone.
+    """Make the figures and report of an experiment anew.
 
-    Also of one that is not finished. The same files give the same page; figures or tables that you
+    From its files alone, with the tables; also of one that is not finished. The same files give the same page; figures or tables that you
     have changed are kept as .bak.
     """
     import biasgpu

@@ -25,7 +25,7 @@ from biasgpu.errors import UsageError
 @click.pass_context
 @signals.one_stop()
 def command(ctx: click.Context, name: str | None, listed: bool, **given: Any) -> None:
-    """Run a published experiment from its definition to its figures and report.
+    """Run a published experiment, up to its report.
 
     Says what it will do and how long that will take, makes the networks, and ends with figures, a
     table and a one-page report with the verdicts. The same command goes on after any interruption
