@@ -14,8 +14,8 @@ from biasgpu.cli.experiment_output import show_experiment
 def command(folder: str, as_json: bool) -> None:
     """Make the figures and report of an experiment anew.
 
-    From its files alone, with the tables; also of one that is not finished. The same files give the same page; figures or tables that you
-    have changed are kept as .bak.
+    From its files alone, with the tables; also of one that is not finished. The same files give the
+    same page; figures or tables that you have changed are kept as .bak.
     """
     import biasgpu
 
