@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from biasgpu import errors, figures, layers, measures, priors
+    from biasgpu import errors, experiments, figures, layers, measures, priors
     from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp, resnet4
     from biasgpu.citations import citation
     from biasgpu.ensemble import Ensemble
     from biasgpu.errors import BiasgpuError
+    from biasgpu.experiments import open_experiment, report, reproduce, run_definition
     from biasgpu.network import Network
     from biasgpu.reopen import open
     from biasgpu.run import Run
@@ -45,6 +46,7 @@ _PLACES = {
     "citation": "biasgpu.citations",
     "compare": "biasgpu.study",
     "errors": "",
+    "experiments": "",
     "family": "biasgpu.study",
     "figures": "",
     "layers": "",
@@ -52,11 +54,15 @@ _PLACES = {
     "measures": "",
     "mlp": "biasgpu.architectures",
     "open": "biasgpu.reopen",
+    "open_experiment": "biasgpu.experiments",
     "open_study": "biasgpu.study",
     "paper_mlp": "biasgpu.architectures",
     "resnet4": "biasgpu.architectures",
     "priors": "",
+    "report": "biasgpu.experiments",
+    "reproduce": "biasgpu.experiments",
     "resume": "biasgpu.sampling",
+    "run_definition": "biasgpu.experiments",
     "sample": "biasgpu.sampling",
     "stream": "biasgpu.sampling",
     "task": "biasgpu.tasks",
@@ -77,6 +83,7 @@ __all__ = [
     "citation",
     "compare",
     "errors",
+    "experiments",
     "family",
     "figures",
     "layers",
@@ -84,11 +91,15 @@ __all__ = [
     "measures",
     "mlp",
     "open",
+    "open_experiment",
     "open_study",
     "paper_mlp",
     "priors",
+    "report",
+    "reproduce",
     "resnet4",
     "resume",
+    "run_definition",
     "sample",
     "stream",
     "task",

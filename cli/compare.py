@@ -52,11 +52,18 @@ RUNS = Path("runs")
     help="Add what is named to the study there: data seeds, widths, depths, priors, N, "
     "kept epochs.",
 )
+@click.option(
+    "--print-config",
+    is_flag=True,
+    help="Print the definition that this amounts to, for biasgpu run; do nothing.",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @output.common
 @click.pass_context
 @signals.one_stop()
-def command(ctx: click.Context, as_json: bool, quiet: bool, **given: Any) -> None:
+def command(
+    ctx: click.Context, as_json: bool, quiet: bool, print_config: bool, **given: Any
+) -> None:
     """Compare random networks that fit with trained ones.
 
     For each width or depth and each data seed: guess and check, for all N in one pass, and
@@ -67,6 +74,11 @@ def command(ctx: click.Context, as_json: bool, quiet: bool, **given: Any) -> Non
     from biasgpu.cli.study_progress import StudyProgress
 
     study, path = _study(given)
+    if print_config:
+        from biasgpu.experiments.text import of_study
+
+        click.echo(of_study(study), nl=False)
+        return
     progress = StudyProgress(quiet=quiet or as_json)
     settings = ("engine", "train_engine", "device", "threads", "extend")
     try:

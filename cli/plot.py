@@ -38,8 +38,7 @@ SHOWN = {"n_train": "n", "formats": "format"}
 @click.option(
     "--kind",
     metavar="KIND",
-    help="Of a study: width, depth, histogram, epochs, boxes, gradient-norm, bins.  "
-    "[default: all]",
+    help="Of a study: width, depth, histogram, epochs, boxes, gradient-norm, bins.  [default: all]",
 )
 @click.option(
     "--n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ FULL_WIDTH_IN, COLUMN_WIDTH_IN = 7.0, 3.4  # of a page with two columns
 NOTE_SIZE = 6.5
 FORMATS = (".png", ".pdf", ".svg")
 DPI = 200
+# Without the date, a figure of the same cells is the same file.
+METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 SETTINGS: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -30,6 +33,7 @@ SETTINGS: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "svg.fonttype": "none",
+    "svg.hashsalt": "biasgpu",  # names inside the file are the same every time
     "pdf.fonttype": 42,
 }
 
@@ -63,8 +67,6 @@ def save(figure: Figure, path: str | os.PathLike[str], *, overwrite: bool = Fals
         RefusedError: the file exists.
         BiasgpuError: it cannot be written.
     """
-    import matplotlib
-
     target = Path(path)
     if target.is_dir():
         raise refuse_folder(target, "curve.png")
@@ -80,8 +82,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, overwrite: bool = Fals
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context(SETTINGS):
-            figure.savefig(target, dpi=DPI)
+        target.write_bytes(rendered(figure, target.suffix.lower().lstrip(".")))
     except OSError as error:
         raise BiasgpuError(
             f"{target} could not be written: {(error.strerror or str(error)).lower()}.",
@@ -89,3 +90,18 @@ def save(figure: Figure, path: str | os.PathLike[str], *, overwrite: bool = Fals
             fix="check the folder and its permissions.",
         ) from error
     return target
+
+
+def rendered(figure: Figure, form: str) -> bytes:
+    """A figure as the content of a file: the same for the same figure.
+
+    Args:
+        figure: from `biasgpu.figures`.
+        form: "png", "pdf" or "svg".
+    """
+    import matplotlib
+
+    stream = io.BytesIO()
+    with matplotlib.rc_context(SETTINGS):
+        figure.savefig(stream, format=form, dpi=DPI, metadata=METADATA.get(form))
+    return stream.getvalue()

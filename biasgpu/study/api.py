@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from biasgpu.errors import BiasgpuError, UsageError, unknown
 from biasgpu.study import folder as folders
 from biasgpu.study.definition import Study
 from biasgpu.study.events import OnStudyEvent
-from biasgpu.study.jobs import jobs
+from biasgpu.study.jobs import Job, jobs
 from biasgpu.study.load import StudyFolder
 from biasgpu.study.runner import Runner
 from biasgpu.study.updates import updated
@@ -23,6 +24,7 @@ def compare(
     *,
     output: str | os.PathLike[str],
     extend: bool = False,
+    only: Callable[[Job], bool] | None = None,
     engine: str = "auto",
     train_engine: str | None = None,
     device: str | None = None,
@@ -41,6 +43,7 @@ def compare(
         output: the study's folder; made if it is not there.
         extend: add data seeds, architectures, priors, initialisations, N or kept epochs to the
             study there, or more trained networks; `settings` then need only name what is added.
+        only: leaves out the files for which it is false; another call may make them.
         engine: "auto", "cpu", "torch", "triton" or "reference".
         train_engine: another one for training; None takes the same.
         device: "cpu", "cuda", "cuda:1"; None lets the engine choose.
@@ -82,7 +85,7 @@ def compare(
     try:
         study = folders.settle(folder, study, extend=extend)
         worker = Worker(study, folder, engine, train_engine, device, threads, on_event)
-        Runner(worker).run()
+        Runner(worker, only).run()
     finally:
         lock.release()
     return StudyFolder(folder, study)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from biasgpu import priors, rng
 from biasgpu.architectures import Architecture
 from biasgpu.errors import UsageError, suggestion, unknown
-from biasgpu.study import families, settings
+from biasgpu.study import families, rates, settings
 from biasgpu.tasks import SELECTIONS
 from biasgpu.training.recipe import SEARCHES, Recipe
 
@@ -41,11 +42,12 @@ class Study:
         trained: trained networks without training error asked for at each N.
         candidates: of guess and check, at most so many a file; None sets no limit.
         networks: trained, successful or not, at most so many a cell; None sets no limit.
-        time_s: at most so many seconds a file; None sets no limit. What ends by it depends on the
-            machine.
+        time_s: at most so many seconds a file; None, or infinity, sets no limit. What ends by it
+            depends on the machine.
         optimizer: "sgd", "gd" (full batch), "momentum", "adam", or a search: "pattern-search",
             "greedy-random".
-        learning_rate: None takes the published one for each initialisation.
+        learning_rate: one for all initialisations, or one for each by name; None takes the
+            published ones.
         batch_size: None takes the published min(2, N / 2).
         epochs: passes over the training samples.
         keep_epochs: epochs at which training is looked at as well, each below `epochs`: cells of
@@ -80,7 +82,7 @@ class Study:
     networks: int | None = None
     time_s: float | None = 600.0
     optimizer: str = "sgd"
-    learning_rate: float | None = None
+    learning_rate: float | Mapping[str, float] | tuple[tuple[str, float], ...] | None = None
     batch_size: int | None = None
     epochs: int = 60
     keep_epochs: tuple[int, ...] = ()
@@ -141,7 +143,9 @@ class Study:
         settings.whole("trained", self.trained, 1, "so many networks are trained in each cell")
         for name in ("candidates", "networks", "batch_size"):
             settings.optional_whole(name, getattr(self, name), "it is counted")
-        limit = settings.optional_positive("time_s", self.time_s, "it is a time limit", "600")
+        # TOML has no null: there, infinity says that there is no limit.
+        time_s = None if self.time_s == math.inf else self.time_s
+        limit = settings.optional_positive("time_s", time_s, "it is a time limit", "600")
         self._set("time_s", limit)
         for name in ("stop_early", "gradient_norms", "measures", "keep_weights"):
             settings.flag(name, getattr(self, name))
@@ -156,18 +160,19 @@ class Study:
                 fix=f"leave {name} out (--{name.replace('_', '-')}), or take optimizer='sgd' "
                 "(--optimizer sgd).",
             )
-        rate = 0.01 if self.learning_rate is None else self.learning_rate
         kept = settings.listed("keep_epochs", self.keep_epochs, "(1, 3, 5)", empty=True)
         for epoch in kept:
             why = "guess and check finds the initialisations that fit"
             settings.whole("keep_epochs", epoch, 1, why)
         self._set("keep_epochs", tuple(sorted(kept)))
-        Recipe(  # checks them
-            learning_rate=rate,
-            epochs=self.epochs,
-            keep_epochs=self.keep_epochs,
-            stop_early=self.stop_early,
-        )
+        self._set("learning_rate", rates.checked(self.learning_rate, self.inits))
+        for rate in rates.each(self.learning_rate) or (0.01,):
+            Recipe(  # checks them
+                learning_rate=rate,
+                epochs=self.epochs,
+                keep_epochs=self.keep_epochs,
+                stop_early=self.stop_early,
+            )
 
     def _check_points(self) -> None:
         settings.whole("n_train", self.n_train, 2, "every class has a training sample")
@@ -199,11 +204,19 @@ class Study:
         """Data set and classes, for titles: "mnist 7 vs 0"."""
         return f"{Path(self.data).stem} {' vs '.join(map(str, self.classes or ()))}"
 
+    def rate_from(self, init: str) -> float | None:
+        """The learning rate from an initialisation; None takes the published one."""
+        if isinstance(self.learning_rate, tuple):
+            return dict(self.learning_rate)[init]
+        return self.learning_rate  # type: ignore[return-value]  # a mapping has become a tuple
+
     def to_config(self) -> dict[str, Any]:
         """A JSON-able description; `from_config` rebuilds the study."""
         config = {one.name: getattr(self, one.name) for one in fields(self)}
         for name in _TUPLES:
             config[name] = list(config[name])
+        if isinstance(self.learning_rate, tuple):
+            config["learning_rate"] = dict(self.learning_rate)
         config["architectures"] = [families.to_config(one) for one in self.architectures]
         return config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,10 +25,12 @@ class Runner:
 
     Args:
         worker: makes single files.
+        only: whether a file is to be made now; None makes all. The others count as left.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, only: Callable[[Job], bool] | None = None) -> None:
         self._worker = worker
+        self._chosen = only or (lambda _: True)
         self._jobs = jobs(worker.study)
         self._problems = folders.read_problems(worker.folder)
         self._status = StatusFile(worker.folder / folders.DEFINITION)
@@ -48,7 +51,7 @@ class Runner:
             self._emit(
                 StudyStarted(self._worker.study, self._worker.folder, len(self._jobs), self._n_done)
             )
-            for job in list(self._left):
+            for job in [job for job in self._left if self._chosen(job)]:
                 self._write_status("running", job)
                 self._make(job)
         except KeyboardInterrupt:
@@ -82,7 +85,7 @@ class Runner:
 
     def _make(self, job: Job) -> None:
         place = self._jobs.index(job) + 1
-        self._emit(JobStarted(job, place, len(self._jobs), self._pace.remaining_s(self._left)))
+        self._emit(JobStarted(job, place, len(self._jobs), self._remaining_s()))
         started_s = time.perf_counter()
         problem: dict[str, str] | None = None
         try:
@@ -116,9 +119,12 @@ class Runner:
                 "n_problems": len(self._problems),
                 "current": None if job is None else job.file,
                 "elapsed_s": time.perf_counter() - self._started_s,
-                "remaining_s": self._pace.remaining_s(self._left),
+                "remaining_s": self._remaining_s(),
             }
         )
+
+    def _remaining_s(self) -> float | None:
+        return self._pace.remaining_s([job for job in self._left if self._chosen(job)])
 
     def _emit(self, event: Any) -> None:
         if self._worker.on_event is not None:

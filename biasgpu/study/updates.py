@@ -28,7 +28,7 @@ def updated(stored: Study, settings: Mapping[str, Any]) -> Study:
     given = dict(settings)
     if any(given.get(name) is not None for name in FAMILY):
         del config["architectures"]
-        for name, value in _family_of(stored).items():
+        for name, value in family_of(stored).items():
             # Another architecture has depths and widths of its own.
             if given.get(name) is None and given.get("arch") in (None, _arch(stored)):
                 given[name] = value
@@ -62,7 +62,7 @@ def _arch(study: Study) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
-def _family_of(study: Study) -> dict[str, Any]:
+def family_of(study: Study) -> dict[str, Any]:
     """What `families.family` would have been told, if all are of one family."""
     if _arch(study) is None:
         return {}

@@ -96,7 +96,7 @@ class Worker:
             job.architecture,
             job.prior,
             optimizer=study.optimizer,
-            learning_rate=study.learning_rate,
+            learning_rate=study.rate_from(job.prior),
             batch_size=study.batch_size,
             epochs=epochs_of(job, study),
             stop_early=study.stop_early,
