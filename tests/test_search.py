@@ -44,8 +44,7 @@ def recipe(optimizer: Optimizer, **options: Any) -> Recipe:
 
 
 def train(engine: str, of: Ensemble, how: Recipe, draws: npt.NDArray = DRAWS, n: int = 6) -> Any:
-    options = {} if engine == "reference" else {"threads": 1}
-    trainer = trainers.make(engine, of, *task(n), how, **options)
+    trainer = trainers.make(engine, of, *task(n), how, threads=1)
     found = trainer.train(draws)
     trainer.close()
     return found
