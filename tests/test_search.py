@@ -89,7 +89,7 @@ def test_the_loss_is_the_weight_normalised_one() -> None:
     x, y = task()
     flat = Packing(of.steps).pack(of.parameters(3))
     norms = np.array(
-        [[np.linalg.norm(w[0].astype(float)) for w in of.parameters(3) if w is not None]]
+        [[float(np.linalg.norm(w[0].astype(float))) for w in of.parameters(3) if w is not None]]
     )
     logits = law.forward(of.steps, flat.astype(np.float64), x)[-1]
     expected = weight_normalized_loss_at(logits[None], y, norms, len(y))[0]
