@@ -44,8 +44,7 @@ def recipe(optimizer: Optimizer, **options: Any) -> Recipe:
 
 
 def train(engine: str, of: Ensemble, how: Recipe, draws: npt.NDArray = DRAWS, n: int = 6) -> Any:
-    options = {} if engine == "reference" else {"threads": 1}
-    trainer = trainers.make(engine, of, *task(n), how, **options)
+    trainer = trainers.make(engine, of, *task(n), how, threads=1)
     found = trainer.train(draws)
     trainer.close()
     return found
@@ -90,7 +89,7 @@ def test_the_loss_is_the_weight_normalised_one() -> None:
     x, y = task()
     flat = Packing(of.steps).pack(of.parameters(3))
     norms = np.array(
-        [[np.linalg.norm(w[0].astype(float)) for w in of.parameters(3) if w is not None]]
+        [[float(np.linalg.norm(w[0].astype(float))) for w in of.parameters(3) if w is not None]]
     )
     logits = law.forward(of.steps, flat.astype(np.float64), x)[-1]
     expected = weight_normalized_loss_at(logits[None], y, norms, len(y))[0]
