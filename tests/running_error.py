@@ -20,7 +20,7 @@ from biasgpu.packing import Packing
 from biasgpu.training import law
 
 Floats = npt.NDArray[np.float64]
-Pair = tuple[npt.NDArray, npt.NDArray]
+Pair = tuple[npt.NDArray, ...]
 U = 2.0**-24
 TINY = 1e-36  # a sum that falls below the normal numbers, many times over
 

@@ -44,7 +44,8 @@ def recipe(optimizer: Optimizer, **options: Any) -> Recipe:
 
 
 def train(engine: str, of: Ensemble, how: Recipe, draws: npt.NDArray = DRAWS, n: int = 6) -> Any:
-    trainer = trainers.make(engine, of, *task(n), how, threads=1)
+    x, y = task(n)
+    trainer = trainers.make(engine, of, x, y, how, threads=1)
     found = trainer.train(draws)
     trainer.close()
     return found
@@ -88,7 +89,7 @@ def test_the_loss_is_the_weight_normalised_one() -> None:
     of = ensemble()
     x, y = task()
     flat = Packing(of.steps).pack(of.parameters(3))
-    norms = np.array(
+    norms: npt.NDArray[np.float64] = np.array(
         [[float(np.linalg.norm(w[0].astype(float))) for w in of.parameters(3) if w is not None]]
     )
     logits = law.forward(of.steps, flat.astype(np.float64), x)[-1]
