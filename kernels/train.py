@@ -127,7 +127,7 @@ def _train_kernel(
             batches = steps + steps
         if STOP:
             batches = batches * tl.max(alive, axis=0)
-        right = alive
+        right = alive * tl.minimum(steps, 1)  # nobody stops before the first epoch
         for batch in range(batches):
             looks = batch >= steps
             if STOP or NORMS:
@@ -187,10 +187,9 @@ def _train_kernel(
             to = kept_ptr + (program * n_kept + mark) * n_parameters * G
             _copy(parameters, to, n_parameters, E, G)
             mark = tl.minimum(mark + 1, n_kept - 1)
-        if STOP:  # noqa: SIM102
-            if epoch > 0:
-                ended = tl.where(right != 0, epoch, ended)
-                alive = alive & (1 - right)
+        if STOP:
+            ended = tl.where(right != 0, epoch, ended)
+            alive = alive & (1 - right)
         steps = n_batches
         row_at += n_train
     tl.store(ended_ptr + program * G + tl.arange(0, G), ended)

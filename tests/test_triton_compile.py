@@ -26,13 +26,14 @@ for target, names in json.loads(sys.argv[1]).items():
 MOST_REGISTERS = {
     "gram 2": 64, "gram 4": 128, "gram 8": 255, "gram 2 wide": 128, "factor 2": 128, "outputs": 40,
     "check 2": 64, "reject": 48, "train sgd": 80, "train adam normal": 128,
-    "train sgd stop": 80, "train adam stop norms": 128,
+    "train sgd stop": 128, "train adam stop norms": 128,
 }  # fmt: skip
 # Triton 3.6 and before spill a few registers of rarely used kernels.
 OLD = importlib.metadata.version("triton") < "3.7"
-MOST_SPILLED = {"gram 8 chunked": 64, "gram 16 pairs wide": 160} if OLD else {}
+MOST_SPILLED = {"gram 8 chunked": 64, "gram 16 pairs wide": 160, "train adam normal": 16}
+MOST_SPILLED = MOST_SPILLED if OLD else {}
 # Where 64 registers make room for one program more, the assembler parks numbers of outer loops.
-PARKED = {"train sgd": 32, "train sgd stop": 32}
+PARKED = {"train sgd": 32, "train sgd stop": 72 if OLD else 32, "train adam stop norms": 8}
 
 
 def compiled(wanted: dict[str, list[str]]) -> dict[tuple[str, str], dict[str, Any]]:
