@@ -42,7 +42,7 @@ ACTIVATIONS = {"gram_ptr", "square_ptr", "top_ptr", "coefficient_ptr", "normal_p
 TRAINING = {
     "operations_ptr": "*i32", "scales_ptr": "*fp64", "x_ptr": "*fp32", "label_ptr": "*i32",
     "orders_ptr": "*i32", "marks_ptr": "*i32", "work_ptr": "*fp32", "kept_ptr": "*fp32",
-    "rate": "fp32",
+    "ended_ptr": "*i32", "norms_ptr": "*fp64", "rate": "fp32",
 }  # fmt: skip
 STREAMS = {"HIDDEN_STREAM": rng.STREAM_DIRECTIONS, "OUTPUT_STREAM": rng.STREAM_OUTPUTS}
 
@@ -69,8 +69,8 @@ def _factor(n_samples: int, can_die: bool, hidden: bool) -> dict[str, Any]:
 
 def _train(optimizer: str, **changes: Any) -> dict[str, Any]:
     usual = {
-        "OPTIMIZER": train_plan.STATES[optimizer], "BITS": 32, "NORMAL": False,
-        "STREAM": rng.STREAM_WEIGHTS, "WINDOW": 5, "PADDED": False,
+        "OPTIMIZER": train_plan.STATES[optimizer], "STOP": False, "NORMS": 0,
+        "BITS": 32, "NORMAL": False, "STREAM": rng.STREAM_WEIGHTS, "WINDOW": 5, "PADDED": False,
         "E": train_plan.ELEMENTS, "G": train_plan.GROUP,
     }  # fmt: skip
     return {**usual, **changes}
@@ -103,6 +103,12 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any], int]] = {
     # One kernel for all architectures: they are tables in memory.
     "train sgd": (train._train_kernel, _train("sgd"), train_plan.WARPS),
     "train adam normal": (train._train_kernel, _train("adam", NORMAL=True), train_plan.WARPS),
+    "train sgd stop": (train._train_kernel, _train("sgd", STOP=True), train_plan.WARPS),
+    "train adam stop norms": (
+        train._train_kernel,
+        _train("adam", STOP=True, NORMS=1),
+        train_plan.WARPS,
+    ),
     "train any window": (
         train._train_kernel,
         _train("momentum", WINDOW=0, PADDED=True, BITS=8),

@@ -15,7 +15,8 @@ Of method "direct", a draw a lane:
     direct_check    from logits to prefixes and survivors
 
 Networks are trained by one kernel, `train`, from their names (`draw`) to the end; its phases are in
-`train_phases`, the table of layers that it reads in `train_plan`, and `train_launch` launches it.
+`train_phases`, `train_update` and (between epochs) `train_look`, the table of layers that it reads
+in `train_plan`, and `train_launch` launches it.
 
 `plan` and `direct_plan` say how layers are cut into tiles (pure Python), `launch` and
 `direct_launch` check what goes into a kernel, `reference` and `direct_reference` have their twins

@@ -23,7 +23,7 @@ class Inputs(NamedTuple):
             or the distance of a grid point from 0 (uniform).
         x: float32 `(n_train, *shape)`.
         labels: int32 `(n_train,)`.
-        orders: int32 `(epochs, n_train)`.
+        orders: int32 `(epochs + 1, n_train)`; the first row is 0, 1, 2, ...
         marks: int32: the epochs to keep, increasing; the last is the number of epochs.
     """
 
@@ -41,12 +41,15 @@ def train_groups(
     draws: Tensor,
     work: Tensor,
     kept: Tensor,
+    ended: Tensor,
+    norms: Tensor,
     *,
     plan: Plan,
     batch_size: int,
     rate: float,
     bits: int,
     normal: bool,
+    stop_early: bool = False,
 ) -> None:
     """See `train._train_kernel`: trains the networks of `draws`, a multiple of `GROUP` of them.
 
@@ -54,9 +57,13 @@ def train_groups(
         draws: int64, bits of the draws.
         work: float32, `plan.values_per_program` for each group.
         kept: float32 `(groups, marks, n_parameters, GROUP)`: gets the weights.
+        ended: int32 `(groups, GROUP)`: gets the epochs that each was trained.
+        norms: float64 `(groups, epochs + 1, GROUP)`, one number if the plan has no sums: gets the
+            squares of gradient norms; where a network has stopped before, nothing is written.
         plan: for `batch_size`.
         rate: the learning rate.
         bits, normal: of the prior.
+        stop_early: a network stops after the first epoch that it ends without training error.
 
     Raises:
         ValueError: something does not have the shape, type or device that the kernel reads.
@@ -71,9 +78,10 @@ def train_groups(
     if (bits, normal) not in ((32, False), (16, False), (8, False), (32, True)):
         raise ValueError(f"{bits} bits a weight")
     first, last = plan.operations[0], plan.operations[-1]
-    size, epochs = first.channels * first.in_height * first.in_width, len(orders)
+    size, epochs = first.channels * first.in_height * first.in_width, len(orders) - 1
     if (
-        orders.shape != (epochs, n_train)
+        orders.shape != (epochs + 1, n_train)
+        or epochs < 0
         or len(x) != n_train
         or not 0 < marks.numel() <= epochs + 1
     ):
@@ -87,15 +95,18 @@ def train_groups(
     _expect("scales", scales, torch.float64, n_ops, device)
     _expect("x", x, torch.float32, n_train * size, device)
     _expect("labels", labels, torch.int32, n_train, device)
-    _expect("orders", orders, torch.int32, epochs * n_train, device)
+    _expect("orders", orders, torch.int32, (epochs + 1) * n_train, device)
     _expect("marks", marks, torch.int32, 1, device)
     _expect("work", work, torch.float32, programs * plan.values_per_program, device)
     size = programs * marks.numel() * plan.n_parameters * GROUP
     _expect("kept", kept, torch.float32, size, device)
+    _expect("ended", ended, torch.int32, programs * GROUP, device)
+    size = programs * (epochs + 1) * GROUP if plan.n_sums else 1
+    _expect("norms", norms, torch.float64, size, device)
     _run(train._train_kernel, name, (programs,))(
-        name, draws, operations, scales, x, labels, orders, marks, work, kept,
+        name, draws, operations, scales, x, labels, orders, marks, work, kept, ended, norms,
         n_ops, n_train, batch_size, epochs, marks.numel(), rate, plan.n_parameters,
-        plan.n_values, last.units, OPTIMIZER=plan.n_states, BITS=bits, NORMAL=normal,
-        STREAM=rng.STREAM_WEIGHTS, WINDOW=plan.window, PADDED=plan.padded,
-        E=ELEMENTS, G=GROUP, num_warps=WARPS, **OPTIONS,
+        plan.n_values, last.units, OPTIMIZER=plan.n_states, STOP=stop_early,
+        NORMS=plan.n_sums, BITS=bits, NORMAL=normal, STREAM=rng.STREAM_WEIGHTS,
+        WINDOW=plan.window, PADDED=plan.padded, E=ELEMENTS, G=GROUP, num_warps=WARPS, **OPTIONS,
     )  # fmt: skip

@@ -188,8 +188,8 @@ def pool_backward(row, acts, deltas, n, E: tl.constexpr, G: tl.constexpr):
 
 
 @triton.jit
-def logit_gradient(row, label_ptr, order, acts, deltas, n, n_outputs, G: tl.constexpr):
-    """Gradients of the mean cross-entropy by the logits, sample by sample."""
+def logit_gradient(row, label_ptr, order, acts, deltas, n, mean_of, n_outputs, G: tl.constexpr):
+    """Gradients of the mean cross-entropy over `mean_of` samples by the logits, one by one."""
     at = tl.load(row + 10)
     g = tl.arange(0, G)
     for s in range(n):
@@ -208,80 +208,4 @@ def logit_gradient(row, label_ptr, order, acts, deltas, n, n_outputs, G: tl.cons
         for k in range(n_outputs):
             share = tl.exp(tl.load(logits + k * G) - most) / sum_
             hit = (label == k) & (n_outputs > 1) | (one & (label == 1))
-            tl.store(to + k * G, (share - tl.where(hit, 1.0, 0.0)) / n)
-
-
-@triton.jit
-def update(
-    row, parameters, states, acts, deltas, n, rate, power_1, power_2, n_parameters,
-    OPTIMIZER: tl.constexpr, WINDOW: tl.constexpr, PADDED: tl.constexpr, E: tl.constexpr,
-    G: tl.constexpr,
-):  # fmt: skip
-    """Gradients by weights (unit, channel, i, j) and biases, sums over (sample, y, x); a step."""
-    units, channels = tl.load(row + 1), tl.load(row + 2)
-    kernel, padding = _window(row, WINDOW, PADDED)
-    in_height, in_width = tl.load(row + 5), tl.load(row + 6)
-    out_height, out_width = tl.load(row + 7), tl.load(row + 8)
-    in_at, out_at = tl.load(row + 9), tl.load(row + 10)
-    weight_at = tl.load(row + 11)
-    g = tl.arange(0, G)[None, :]
-    window = kernel * kernel
-    n_weights = units * channels * window
-    # Biases follow their layer's weights: inputs of theirs are 1.
-    total = n_weights + units
-    for start in range(0, total, E):
-        e = start + tl.arange(0, E)[:, None]
-        inside = e < total
-        bias = e >= n_weights
-        j, rest = e % kernel - padding, e // kernel
-        i, rest = rest % kernel - padding, rest // kernel
-        unit = tl.where(bias, e - n_weights, rest // channels)
-        channel = rest % channels
-        sum_ = tl.zeros([E, G], tl.float32)
-        for sample in range(n):
-            plane = in_at + (sample * channels + channel) * in_height * in_width
-            above = out_at + (sample * units + unit) * out_height * out_width
-            for y in range(out_height):
-                good = inside & ~bias
-                if PADDED:
-                    good = good & (y + i >= 0) & (y + i < in_height)
-                inputs = acts + (plane + (y + i) * in_width + j) * G + g
-                outputs = deltas + (above + y * out_width) * G + g
-                for x in range(out_width):
-                    valid = good
-                    if PADDED:
-                        valid = valid & (x + j >= 0) & (x + j < in_width)
-                    h = tl.load(inputs + x * G, mask=valid, other=0.0)
-                    d = tl.load(outputs + x * G, mask=inside, other=0.0)
-                    sum_ += tl.where(bias, d, h * d)
-        at = weight_at + e
-        _step(
-            parameters + at * G + g, states + at * G + g, sum_, inside, rate, power_1, power_2,
-            n_parameters, OPTIMIZER, G,
-        )  # fmt: skip
-
-
-@triton.jit
-def _step(
-    to, state, gradient, inside, rate, power_1, power_2, n_parameters,
-    OPTIMIZER: tl.constexpr, G: tl.constexpr,
-):  # fmt: skip
-    """One optimiser's step; see `biasgpu.training.law.Optimizer`."""
-    value = tl.load(to, mask=inside, other=0.0)
-    if OPTIMIZER == 0:
-        value -= rate * gradient
-    if OPTIMIZER == 1:
-        speed = 0.9 * tl.load(state, mask=inside, other=0.0) + gradient
-        tl.store(state, speed, mask=inside)
-        value -= rate * speed
-    if OPTIMIZER == 2:
-        second_at = state + n_parameters * G
-        first = 0.9 * tl.load(state, mask=inside, other=0.0) + 0.1 * gradient
-        second = 0.999 * tl.load(second_at, mask=inside, other=0.0)
-        second += 0.001 * gradient * gradient
-        tl.store(state, first, mask=inside)
-        tl.store(second_at, second, mask=inside)
-        mean = first / (1.0 - power_1).to(tl.float32)
-        spread = tl.sqrt_rn(second / (1.0 - power_2).to(tl.float32))
-        value -= rate * mean / (spread + 1e-8)
-    tl.store(to, value, mask=inside)
+            tl.store(to + k * G, (share - tl.where(hit, 1.0, 0.0)) / mean_of)

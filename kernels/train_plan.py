@@ -75,6 +75,7 @@ class Plan:
         n_parameters: of a network.
         n_values: activations of a network, for all samples of a batch.
         n_states: copies of the parameters that the optimiser keeps.
+        n_sums: 1 if gradients over all samples are added up, for their norms, else 0.
     """
 
     operations: tuple[Operation, ...]
@@ -82,6 +83,7 @@ class Plan:
     n_parameters: int
     n_values: int
     n_states: int
+    n_sums: int
 
     @property
     def window(self) -> int:
@@ -96,8 +98,11 @@ class Plan:
 
     @property
     def values_per_program(self) -> int:
-        """Float32 numbers of a program's workspace: parameters, states, activations, gradients."""
-        return GROUP * (self.n_parameters * (1 + self.n_states) + 2 * self.n_values)
+        """Float32 numbers of a program's workspace: parameters, states and sums of gradients, then
+        activations and gradients by them.
+        """
+        copies = 1 + self.n_states + self.n_sums
+        return GROUP * (self.n_parameters * copies + 2 * self.n_values)
 
     @property
     def bytes_per_program(self) -> int:
@@ -105,13 +110,16 @@ class Plan:
         return 4 * self.values_per_program
 
 
-def make(steps: Sequence[Step], batch_size: int, optimizer: str) -> Plan:
+def make(
+    steps: Sequence[Step], batch_size: int, optimizer: str, *, gradient_norms: bool = False
+) -> Plan:
     """The plan for some layers.
 
     Args:
         steps: dense, convolutional, pooling, rectifying and flattening layers.
         batch_size: samples a step at most.
         optimizer: "sgd", "momentum" or "adam".
+        gradient_norms: whether they are asked for.
 
     Raises:
         ValueError: another layer, or more memory than 32 bits number.
@@ -143,7 +151,7 @@ def make(steps: Sequence[Step], batch_size: int, optimizer: str) -> Plan:
         at, end = end, end + batch_size * math.prod(step.out_shape)
     plan = Plan(
         tuple(operations), tuple(fan_ins), Packing(tuple(steps)).n_parameters, end,
-        STATES[optimizer],
+        STATES[optimizer], int(gradient_norms),
     )  # fmt: skip
     if plan.values_per_program > MAX_VALUES:
         raise ValueError(f"{GROUP} networks take {plan.bytes_per_program:,} bytes")

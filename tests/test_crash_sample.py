@@ -16,7 +16,7 @@ import biasgpu
 from biasgpu.run import Run
 from tests.commands import COLUMNS, OPTIONS, assert_same, command, read_line, uninterrupted
 
-KILLS = 40
+KILLS = 20
 DRAWS, COMMITS = 500, 100  # of a batch; of a session, which then waits for its end
 CANDIDATES = 2 * DRAWS * COMMITS * (KILLS + 1)  # so it never finishes, however fast the machine
 # Commits as often as it can, and says when the first batch is due and when one is committed.
@@ -92,8 +92,8 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
             grown += before is None or now.n_draws > before.n_draws
             before = now
     assert before is not None
-    assert early > 5
-    assert grown >= waited > 10
+    assert early > 2
+    assert grown >= waited > 4
     assert len(before.fits) > 100
     done = biasgpu.resume(path, engine="cpu")
     stored = biasgpu.open(path)

@@ -24,6 +24,8 @@ from biasgpu.training.trainers.base import Trainer, Trajectories
 MEMORY_SHARE = 0.5  # of what is free
 MAX_PROGRAMS = 1 << 14  # of a launch, so that it ends in time
 INTERPRETED_BYTES = 1 << 26
+# Kept weights, epochs and gradient norms of some networks.
+Found = tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.float64]]
 
 
 def unsupported(ensemble: Ensemble, recipe: Recipe) -> str | None:
@@ -32,8 +34,6 @@ def unsupported(ensemble: Ensemble, recipe: Recipe) -> str | None:
         return f"it makes uniform and normal weights, not those of {ensemble.prior}"
     if recipe.searches:
         return f"it trains along gradients, and {recipe.optimizer} takes none"
-    if recipe.stop_early:
-        return "its networks are trained to the last epoch (stop_early)"
     try:
         train_plan.make(ensemble.steps, recipe.batch_size, recipe.optimizer)
     except ValueError as error:
@@ -45,12 +45,14 @@ class TritonTrainer(Trainer):
     """Trains on a GPU, a whole trajectory in one launch. See `Trainer`.
 
     Everything is computed in float32; a network's bits do not depend on which others are trained.
+    So is, with `stop_early`, whether a network has no training error yet: one with a margin within
+    rounding of zero may stop an epoch before or after the law would have it. Whether it counts in
+    the end is decided in float64, here as of any trainer.
     Uniform weights start canonical; about one normal weight in 10^6 starts as the float32 next to
     the canonical one.
 
     Args:
-        ensemble, x_train, y_train, recipe: as for `Trainer`.
-        gradient_norms: not taken.
+        ensemble, x_train, y_train, recipe, gradient_norms: as for `Trainer`.
         device: "cuda", "cuda:1"; None takes the first GPU.
         memory_bytes: about how much a launch may take; None for a share of what is free.
 
@@ -74,8 +76,6 @@ class TritonTrainer(Trainer):
     ) -> None:
         super().__init__(ensemble, x_train, y_train, recipe, gradient_norms=gradient_norms)
         reason = unsupported(ensemble, recipe)
-        if gradient_norms and reason is None:
-            reason = "it records no gradient norms"
         if reason:
             raise UsageError(
                 f"the triton trainer does not take this: {reason}.",
@@ -86,11 +86,14 @@ class TritonTrainer(Trainer):
         self.device = str(self._device)
         self._memory = memory_bytes
         self._batch = min(recipe.batch_size, len(y_train))
-        self._plan = train_plan.make(ensemble.steps, self._batch, recipe.optimizer)
+        self._plan = train_plan.make(
+            ensemble.steps, self._batch, recipe.optimizer, gradient_norms=gradient_norms
+        )
         self._programs = MAX_PROGRAMS
         rows = np.array([op.row for op in self._plan.operations])
         scales = np.array([self._scale(n) if n else 0.0 for n in self._plan.fan_ins])
         shuffled = orders(ensemble.seed, recipe.epochs, len(y_train))
+        in_order = np.arange(len(y_train))[None]  # for looks between epochs
         seed = np.array([ensemble.seed], np.uint64).view(np.int64)
         self._inputs = Inputs(
             self._to_device(seed, np.int64),
@@ -98,7 +101,7 @@ class TritonTrainer(Trainer):
             self._to_device(scales, np.float64),
             self._to_device(x_train, np.float32),
             self._to_device(y_train, np.int32),
-            self._to_device(shuffled, np.int32),
+            self._to_device(np.concatenate([in_order, shuffled]), np.int32),
             self._to_device(np.array(recipe.kept), np.int32),
         )
 
@@ -115,15 +118,18 @@ class TritonTrainer(Trainer):
         """
         n = len(draws)
         kept = np.empty((n, len(self.recipe.kept), self._plan.n_parameters), np.float32)
+        epochs = np.empty(n, np.int64)
+        norms = np.empty((n, self.recipe.epochs + 1 if self.gradient_norms else 0))
         on_gpu, done = self._device.type == "cuda", 0
         with torch.cuda.device(self._device) if on_gpu else nullcontext():
             while done < n:
                 chunk = draws[done : done + self._capacity() * train_plan.GROUP]
                 found = self._within_memory(chunk)
                 if found is not None:
-                    kept[done : done + len(chunk)] = found
+                    part = slice(done, done + len(chunk))
+                    kept[part], epochs[part], norms[part] = found
                     done += len(chunk)
-        return Trajectories(kept, np.full(n, self.recipe.epochs, np.int64))
+        return Trajectories(kept, epochs, norms if self.gradient_norms else None)
 
     def _scale(self, fan_in: int) -> float:
         prior = self.ensemble.prior
@@ -140,9 +146,10 @@ class TritonTrainer(Trainer):
             if self._device.type == "cuda":
                 budget = int(MEMORY_SHARE * torch.cuda.mem_get_info(self._device)[0])
         kept = 4 * train_plan.GROUP * self._plan.n_parameters * len(self.recipe.kept)
+        kept += 8 * train_plan.GROUP * (self.recipe.epochs + 1) * self._plan.n_sums
         return max(1, min(self._programs, budget // (self._plan.bytes_per_program + 2 * kept)))
 
-    def _within_memory(self, draws: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32] | None:
+    def _within_memory(self, draws: npt.NDArray[np.uint64]) -> Found | None:
         """`_launch`, or None (and fewer programs from now on) where memory ran out."""
         try:
             return self._launch(draws)
@@ -161,8 +168,8 @@ class TritonTrainer(Trainer):
             torch.cuda.empty_cache()
         return None
 
-    def _launch(self, draws: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
-        """Train some draws: float32 `(n, kept, n_parameters)`."""
+    def _launch(self, draws: npt.NDArray[np.uint64]) -> Found:
+        """Train some draws."""
         plan, group = self._plan, train_plan.GROUP
         programs = -(-len(draws) // group)
         filled = np.resize(draws, programs * group)  # repeated to a whole group
@@ -173,14 +180,26 @@ class TritonTrainer(Trainer):
                 len(self.recipe.kept) * plan.n_parameters * group,
             )
         )
+        ended = torch.zeros(programs * group, dtype=torch.int32, device=self._device)
+        moments = self.recipe.epochs + 1
+        norms = torch.full(  # of one number where nobody asks for them
+            (max(1, programs * moments * group * plan.n_sums),), float("nan"),
+            dtype=torch.float64, device=self._device,
+        )  # fmt: skip
         train_groups(
-            self._inputs, self._to_device(filled.view(np.int64), np.int64), work, kept,
+            self._inputs, self._to_device(filled.view(np.int64), np.int64), work, kept, ended,
+            norms,
             plan=plan, batch_size=self._batch, rate=float(self.recipe.learning_rate),
             bits=self.ensemble.prior.bits, normal=isinstance(self.ensemble.prior, NormalPrior),
+            stop_early=self.recipe.stop_early,
         )  # fmt: skip
         shape = (programs, len(self.recipe.kept), plan.n_parameters, group)
         ordered = kept.view(shape).permute(0, 3, 1, 2).reshape(programs * group, *shape[1:3])
-        return ordered[: len(draws)].cpu().numpy()
+        size = moments * plan.n_sums
+        by_group = norms[: programs * size * group].view(programs, size, group)
+        rows = by_group.permute(0, 2, 1).reshape(programs * group, size)
+        n = len(draws)
+        return ordered[:n].cpu().numpy(), ended[:n].cpu().numpy(), rows[:n].sqrt().cpu().numpy()
 
     def _to_device(self, values: npt.NDArray, dtype: npt.DTypeLike) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=dtype)).to(self._device)
