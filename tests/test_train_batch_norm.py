@@ -22,7 +22,7 @@ from biasgpu.measures.input_gradient import norms_by_law
 from biasgpu.network import Network
 from biasgpu.packing import Packing
 from biasgpu.training import batch_norm, law
-from biasgpu.training.recipe import OPTIMIZERS, Recipe
+from biasgpu.training.recipe import ALONG_GRADIENTS, Recipe
 from biasgpu.training.trainers import make
 from biasgpu.training.trainers.base import Trainer, Trajectories
 from biasgpu.training.trainers.reference import ReferenceTrainer
@@ -147,7 +147,7 @@ def test_gradients_are_pytorchs(
     assert np.allclose(norms_by_law(ensemble.steps, rounded, x)[0], norms, rtol=1e-4)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ALONG_GRADIENTS)
 def test_training_is_what_a_user_of_pytorch_gets(optimizer: Any) -> None:
     recipe = Recipe(optimizer, 0.02, 2, epochs=3)
     ensemble, x, y, _ = _arguments(recipe, 6)
@@ -186,7 +186,7 @@ def _same(found: Trajectories, right: Trajectories, atol: float, rtol: float) ->
     )
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ALONG_GRADIENTS)
 @pytest.mark.parametrize("batch_size", [2, 5])
 def test_torch_follows_the_law(optimizer: Any, batch_size: int) -> None:
     recipe = Recipe(optimizer, 0.02, batch_size, 3, keep_epochs=(0, 1))

@@ -49,7 +49,7 @@ def compiled(wanted: dict[str, list[str]]) -> dict[tuple[str, str], dict[str, An
 
 
 @pytest.mark.slow
-def test_every_kernel_compiles_without_spills_for_sm_90() -> None:
+def test_every_kernel_compiles_for_sm_90_and_spills_no_more_than_is_known() -> None:
     found = compiled({"sm_90": []})
     assert len(found) > 12
     for (_, name), row in found.items():
