@@ -160,7 +160,7 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
 def test_plot(study: Path) -> None:
     result = run("plot", str(study))
     names = ["width", "histogram-normalized-n4", "histogram-weight-normalized-n4", "boxes-n4"]
-    names.append("gradient-norm")
+    names += ["gradient-norm", "bins-n4"]
     expected = {study / "figures" / f"{name}.{f}" for name in names for f in ("png", "pdf", "svg")}
     assert {Path(line) for line in result.stdout.splitlines()} == expected
     assert all(path.stat().st_size > 1000 for path in expected)
