@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import baseline, deferred_table, records, study_table
-from benchmarks.screening import TARGETS
+from benchmarks import (
+    baseline,
+    batch_norm,
+    deferred_table,
+    records,
+    screening,
+    study_table,
+)
+
+TARGETS = screening.TARGETS | dict.fromkeys(batch_norm.WORKS, batch_norm.TARGET)
 
 
 def latest() -> list[dict[str, str]]:
@@ -47,6 +55,9 @@ def _number(row: dict[str, str], name: str) -> str:
 
 if __name__ == "__main__":
     sys.stdout.write(markdown(latest()) + "\n")
+    batch_norms = records.latest(records.read(), batch_norm.WORKS.__contains__)
+    if batch_norms:
+        sys.stdout.write("\n" + markdown(batch_norms) + "\n")
     deferred = records.latest(records.read(), deferred_table.belongs)
     if deferred:
         sys.stdout.write("\n" + deferred_table.markdown(deferred) + "\n")

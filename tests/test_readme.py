@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import records, study_table, table
+from benchmarks import batch_norm, records, study_table, table
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -15,6 +15,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 def test_the_table_of_speeds_is_that_of_the_last_run() -> None:
     assert table.markdown(table.latest()) in README
+    batch_norms = records.latest(records.read(), batch_norm.WORKS.__contains__)
+    assert table.markdown(batch_norms) in README
     study = records.latest(records.read(), study_table.belongs)
     assert study_table.markdown(study) in README
 
