@@ -108,7 +108,7 @@ class Definition:
         made.studies(replaced=True)  # refused now rather than where they are needed
         there = {n for part in made.parts for n in _points(part.study)}
         for spec in figures:
-            spec.check(there)
+            spec.check(there, [part.study for part in made.parts])
         return made
 
 
