@@ -92,7 +92,7 @@ def test_names_by_their_beginning() -> None:
         ("[[figure]]", "[figure]", "figure is {'kind'"),
         ("[study]", "[studies]", "unknown key 'studies'"),
         ("[study]\n", "", "data is a setting of a study, and stands outside of [study]."),
-        ("title =", "scale = 0\ntitle =", "scale is 0; it must be a number above 0."),
+        ("title =", "scale = 0\ntitle =", "scale is 0; it must be a number above 0, up to 1e+06."),
         ("kaiming-uniform = 0.2", "uniform = 0.2", "kaiming-uniform has no learning rate"),
         ("kaiming-uniform = 0.2", 'kaiming-uniform = "x"', "learning_rate is 'x'"),
         ("[[figure]]", '[[part]]\nname = "a/b"\n[[figure]]', "name of part 1 is 'a/b'"),
@@ -210,3 +210,22 @@ def test_data_that_are_not_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     definition = experiments.published("fig5").definition()
     begun = choose(definition, begun=definition.studies())
     assert begun.studies["study"].selection == "published"
+
+
+@pytest.mark.parametrize("scale", ["1e300", "9" * 400, "inf", "nan", "true", "-1"])
+def test_scales_beyond_all_measure_are_refused(scale: str) -> None:
+    with pytest.raises(UsageError, match=r"a number above 0, up to 1e\+06\.") as caught:
+        parse(SMALL.replace("title =", f"scale = {scale}\ntitle =", 1), "mine.toml")
+    assert len(caught.value.what) < 200
+
+
+@pytest.mark.parametrize("way", ["priors = []", 'arch = "resnet4"'])
+def test_a_study_as_a_definition_has_figures_of_cells_that_it_has(way: str) -> None:
+    arch = "" if "arch" in way else 'arch = "lenet"\n'
+    text = f"[study]\n{arch}{way}\nn_train = 8\nn = [2, 4]\nkeep_epochs = [3]\n"
+    study = parse(text, "mine.toml").parts[0].study
+    again = parse(of_study(study), "again.toml")
+    assert again.parts[0].study == study
+    assert {(one.kind, one.n) for one in again.figures} == {("histogram", 4), ("epochs", 4)}
+    with pytest.raises(UsageError, match="a figure is of n = 8, and no cell has that N"):
+        parse(f'{text}[[figure]]\nkind = "histogram"\nn = 8\n', "mine.toml")

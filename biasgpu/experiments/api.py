@@ -19,7 +19,7 @@ from biasgpu.experiments.plan import Plan
 from biasgpu.experiments.plan import plan as make_plan
 from biasgpu.experiments.stored import Experiment, open_experiment
 from biasgpu.experiments.text import parse, read, with_scale
-from biasgpu.study import compare
+from biasgpu.study import compare, suitable
 from biasgpu.study.jobs import Job, jobs
 
 OnEvent = Callable[[Any], None]
@@ -214,10 +214,14 @@ def _checked(
     only: str | None,
     data_dir: str | os.PathLike[str] | None,
 ) -> tuple[Chosen, Callable[[str, Job], bool] | None]:
-    chosen = choose(definition, data_dir, folders.begun_studies(folder, definition))
+    begun = folders.begun_studies(folder, definition)
+    chosen = choose(definition, data_dir, begun)
     command = "run" if os.sep in name or Path(name).suffix else "reproduce"
     own = f"biasgpu {command} {name} -o other/, output='other/'"
     folders.check(folder, definition, chosen, own=own)
+    for part, study in chosen.studies.items():
+        if part not in begun and part not in chosen.problems:
+            suitable.check(study, every=True)
     return chosen, None if only is None else _matching(only, chosen)
 
 

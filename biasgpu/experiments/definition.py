@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -16,6 +15,7 @@ from biasgpu.study.claims import ALIKE, DEEPER, WIDER_SGD, WIDTH_DRAWN
 from biasgpu.study.definition import FAMILY
 
 CLAIMS = (WIDER_SGD, WIDTH_DRAWN, DEEPER, ALIKE)
+MOST_SCALE = 1e6  # beyond, counts are no longer those that anybody makes
 LEAST = 5  # networks that a scaled count does not go below
 SCALED = ("fits", "trained", "candidates", "networks")
 KEYS = ("title", "source", "shows", "claims", "scale", "study", "part", "figure", "otherwise")
@@ -108,7 +108,7 @@ class Definition:
         made.studies(replaced=True)  # refused now rather than where they are needed
         there = {n for part in made.parts for n in _points(part.study)}
         for spec in figures:
-            spec.check(there)
+            spec.check(there, [part.study for part in made.parts])
         return made
 
 
@@ -117,8 +117,8 @@ def scaled(study: Study, scale: float) -> Study:
 
     Args:
         study: at the counts written down.
-        scale: above 0. Data seeds, N, epochs and time limits stay; limits of candidates and of
-            trained networks go with the networks that they are for.
+        scale: above 0, up to `MOST_SCALE`. Data seeds, N, epochs and time limits stay; limits of
+            candidates and of trained networks go with the networks that they are for.
     """
     if scale == 1.0:
         return study
@@ -134,12 +134,14 @@ def checked_scale(scale: Any) -> float:
     """A scale as a number.
 
     Raises:
-        UsageError: it is none, or not above 0.
+        UsageError: it is none, or not above 0, or beyond all measure.
     """
     number = isinstance(scale, int | float) and not isinstance(scale, bool)
-    if not number or not 0.0 < scale < math.inf:
+    if not number or not 0.0 < scale <= MOST_SCALE:
+        shown = repr(scale)
         raise UsageError(
-            f"scale is {scale!r}; it must be a number above 0.",
+            f"scale is {shown[:40]}{'...' * (len(shown) > 40)}; it must be a number above 0, up to "
+            f"{MOST_SCALE:g}.",
             why="it multiplies the counts of networks.",
             fix="for example scale=0.1 (--scale 0.1) for a tenth of them.",
         )
@@ -223,5 +225,7 @@ def _table(name: str, value: Any) -> Mapping[str, Any]:
 
 
 def _points(study: Study) -> set[int]:
-    drawn = range(study.n_classes, study.n_train + 1, study.n_classes) if study.priors else ()
-    return {study.n_train, *study.n, *drawn}
+    """The N that its cells have: networks with batch norms have no smaller ones in one pass."""
+    if not study.priors or all(one.coupled for one in study.architectures):
+        return set(study.n)
+    return {*study.n, *range(study.n_classes, study.n_train + 1, study.n_classes)}

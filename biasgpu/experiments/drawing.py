@@ -8,34 +8,43 @@ from typing import TYPE_CHECKING, Any
 
 from biasgpu.errors import UsageError
 from biasgpu.experiments.checks import check_keys, known_text, whole
+from biasgpu.study import Study
+from biasgpu.study.axes import at_the_end
 from biasgpu.study.cells import Cell
-from biasgpu.study.draw import KINDS as DRAWN
-from biasgpu.study.draw import LOSSES
+from biasgpu.study.draw import BY_LOSS, KINDS, LOSSES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BINS = "bins"  # test accuracy by bins of the weight-normalised loss
-KINDS = (*DRAWN, BINS)
 # Kind -> the keys that it takes besides.
 TAKES = {
     "width": (),
     "depth": (),
     "histogram": ("n", "loss"),
+    "epochs": ("n", "loss"),
     "boxes": ("n",),
     "gradient-norm": (),
-    BINS: ("n",),
+    "bins": ("n",),
 }
 KEYS = ("kind", "n", "loss")
+# Kind -> the settings without which no cell has what it shows, with values that will do.
+NEEDS = {
+    "histogram": {"measures": "true"},
+    "bins": {"measures": "true"},
+    "epochs": {"measures": "true", "inits": '["kaiming-uniform"]', "keep_epochs": "[1, 3, 5]"},
+    "gradient-norm": {"gradient_norms": "true", "inits": '["kaiming-uniform"]'},
+}
 SAYS = {
     "width": "curves over widths: test accuracy of guess and check and of SGD, and -log2 of the "
     "fit probability, against N",
     "depth": "curves over depths: test accuracy of guess and check and of SGD, and -log2 of the "
     "fit probability, against N",
     "histogram": "2-D histograms of {loss} training loss against test accuracy",
+    "epochs": "2-D histograms of {loss} training loss against test accuracy, at kept epochs of "
+    "training and at its end",
     "boxes": "box plots of test accuracy",
     "gradient-norm": "gradient norm of training by epoch, median and quartiles",
-    BINS: "test accuracy by bins of the weight-normalised loss",
+    "bins": "test accuracy by bins of the weight-normalised loss",
 }
 
 
@@ -46,7 +55,7 @@ class FigureSpec:
     Attributes:
         kind: of `KINDS`.
         n: the N of histograms, boxes and bins; None takes the largest.
-        loss: of histograms: "normalized" or "weight-normalized".
+        loss: of histograms, by epoch or not: "normalized" or "weight-normalized".
     """
 
     kind: str
@@ -87,22 +96,36 @@ class FigureSpec:
                     why=f"a figure of this kind takes {', '.join(('kind', *TAKES[kind]))}.",
                     fix=f"leave {key} out, or draw another kind: {', '.join(KINDS)}.",
                 )
-        loss = "normalized" if kind == "histogram" else ""
+        loss = "normalized" if kind in BY_LOSS else ""
         if "loss" in config:
             loss = known_text(f"loss of {where}", config["loss"], LOSSES)
         return cls(kind, whole("n", config["n"]) if "n" in config else None, loss)
 
-    def check(self, n_trains: Collection[int]) -> None:
-        """Refuse an N that no cell of the experiment has.
+    def check(self, n_trains: Collection[int], studies: Collection[Study]) -> None:
+        """Refuse what no cell of the experiment can show.
+
+        Args:
+            n_trains: the N that its cells have.
+            studies: of the experiment.
 
         Raises:
-            UsageError: names those that there are.
+            UsageError: names what there is, or what is needed.
         """
         if self.n is not None and self.n not in n_trains:
             raise UsageError(
                 f"a figure is of n = {self.n}, and no cell has that N.",
                 why=f"the studies have {', '.join(map(str, sorted(n_trains)))}.",
                 fix=f"for example n = {max(n_trains)}, or add {self.n} to n of the study.",
+            )
+
+        needs = NEEDS.get(self.kind, {})
+        if not any(all(getattr(study, name) for name in needs) for study in studies):
+            raise UsageError(
+                f"a figure is of kind {self.kind!r}, and no study has what it shows.",
+                why=f"it needs {' and '.join(needs)} in one study.",
+                fix="set them in the definition, for example "
+                f"{'; '.join(f'{name} = {value}' for name, value in needs.items())}, or leave "
+                "the figure out.",
             )
 
     def to_config(self) -> dict[str, Any]:
@@ -120,18 +143,14 @@ class FigureSpec:
 
         if self.kind in ("width", "depth"):
             return figures.curves(cells, over=self.kind)  # type: ignore[arg-type]
-        if self.kind == "histogram":
-            return figures.histogram(cells, n_train=self.n, loss=self.loss)  # type: ignore[arg-type]
+        if self.kind == "epochs":
+            trained = [cell for cell in cells if cell.way == "sgd"]
+            return figures.histogram(trained, n_train=self.n, loss=self.loss)  # type: ignore[arg-type]
         if self.kind == "boxes":
             return figures.boxes(cells, n_train=self.n)
         if self.kind == "gradient-norm":
             return figures.gradient_norms(cells)
-        drawn = getattr(figures, BINS, None)
-        if drawn is None:
-            raise UsageError(
-                "this version of biasgpu does not draw bins.",
-                why="the view by bins of the weight-normalised loss is not part of it.",
-                fix="install a newer biasgpu (pip install -U biasgpu); every other figure and "
-                "table is made.",
-            )
-        return drawn(cells) if self.n is None else drawn(cells, n_train=self.n)
+        last = at_the_end(cells)
+        if self.kind == "bins":
+            return figures.bins(last, n_train=self.n)
+        return figures.histogram(last, n_train=self.n, loss=self.loss)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from biasgpu.errors import UsageError, unknown
 from biasgpu.experiments.definition import ONLY_PART, Definition, checked_scale
 from biasgpu.results.paths import cannot_read
 from biasgpu.study import Study
+from biasgpu.study.jobs import jobs
 from biasgpu.study.updates import family_of
 
 SUFFIX = ".toml"
@@ -114,7 +115,10 @@ def of_study(study: Study, title: str = "") -> str:
         if len({one.options.get(name) for one in study.architectures}) > 1:
             figures.append({"kind": name})
     if study.measures:
-        figures.append({"kind": "histogram", "loss": "normalized", "n": study.n_train})
+        largest = {"loss": "normalized", "n": max(job.n_train for job in jobs(study))}
+        figures.append({"kind": "histogram", **largest})
+        if study.keep_epochs and study.inits:
+            figures.append({"kind": "epochs", **largest})
     if study.gradient_norms and study.inits:
         figures.append({"kind": "gradient-norm"})
     if figures:

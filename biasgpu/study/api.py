@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from biasgpu import engines
-from biasgpu.errors import BiasgpuError, UsageError, unknown
+from biasgpu.errors import UsageError, unknown
 from biasgpu.study import folder as folders
+from biasgpu.study import suitable
 from biasgpu.study.definition import Study
 from biasgpu.study.events import OnStudyEvent
 from biasgpu.study.jobs import Job, jobs
 from biasgpu.study.load import StudyFolder
 from biasgpu.study.runner import Runner
 from biasgpu.study.updates import updated
-from biasgpu.study.work import Worker, make_task
+from biasgpu.study.work import Worker
 
 
 def compare(
@@ -58,6 +59,7 @@ def compare(
         UsageError: settings that cannot be.
         RefusedError: the folder holds another study, or another process works on it.
         DamagedFileError: its definition is damaged.
+        BiasgpuError: the data are not to be had.
         KeyboardInterrupt: on Ctrl-C, after what was found is committed.
 
     Example:
@@ -80,7 +82,7 @@ def compare(
     study = _wanted(study, settings, folder, extend)
     jobs(study)  # refuses names that clash before anything is made
     if not (folder / folders.DEFINITION).exists():
-        _check_data(study)
+        suitable.check(study)
     lock = folders.lock(folder)
     try:
         study = folders.settle(folder, study, extend=extend)
@@ -109,21 +111,3 @@ def _wanted(study: Study | None, settings: dict[str, Any], folder: Path, extend:
             fix="biasgpu.Study(...), or the settings by name: biasgpu.compare(arch='lenet', ...).",
         )
     return study
-
-
-def _check_data(study: Study) -> None:
-    """Refuse a study whose data are not to be had at all, before a folder is made for it.
-
-    Raises:
-        BiasgpuError: no data seed has a task.
-    """
-    first: BiasgpuError | None = None
-    for data_seed in study.data_seeds:
-        try:
-            make_task(study, data_seed, study.n_train)
-        except BiasgpuError as error:
-            first = first or error
-        else:
-            return
-    if first is not None:
-        raise first

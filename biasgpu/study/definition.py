@@ -17,6 +17,7 @@ from biasgpu.training.recipe import SEARCHES, Recipe
 
 OPTIMIZERS = ("sgd", "gd", "momentum", "adam", *SEARCHES)
 FAMILY = ("arch", "widths", "depths", "head", "bias")
+MOST_SAMPLES = 1 << 20
 _TUPLES = ("classes", "data_seeds", "priors", "inits", "n", "keep_epochs")
 
 
@@ -176,6 +177,12 @@ class Study:
 
     def _check_points(self) -> None:
         settings.whole("n_train", self.n_train, 2, "every class has a training sample")
+        if self.n_train > MOST_SAMPLES:  # before the points up to it are listed
+            raise UsageError(
+                f"n_train is {self.n_train:.3g}; it must be at most {MOST_SAMPLES:,}.",
+                why="a study has a point for every multiple of the number of classes up to it.",
+                fix="for example n_train=16 (--n-train 16).",
+            )
         n_classes = self.n_classes
         points = settings.listed("n", self.n, "(4, 8)", empty=True) or tuple(
             range(n_classes, self.n_train + 1, n_classes)
