@@ -37,7 +37,7 @@ This page is written by `python tools/gallery.py FOLDER` from the results files 
 it. Time is the work that the files record, on two cores that other work shared: an upper bound.
 MNIST is real; the training images are chosen from 5,000 of the official ones (docs/results.md),
 not the published ones. CIFAR-10 was not at hand: its experiments are in the list, and were not
-run.
+run. Official MNIST files are found by `--data-dir FOLDER` or BIASGPU_DATA_DIR.
 """
 
 
