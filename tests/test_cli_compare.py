@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -120,16 +121,26 @@ def test_problems_are_shown_and_the_exit_code_says_so() -> None:
     few = run("compare", *OPTIONS, *only, "-o", "few")  # nothing failed
     assert "* Not as many networks as asked for:" in few.stdout
     assert "only 1 of 4 found in 2 candidates" in few.stdout
-    result = run(
-        *("compare", "--data", "kink", "--n-train", "4", "--engine", "reference", "-o", "bad"),
-        code=1,
-    )
+    # Images that the second convolution of the deeper network does not fit.
+    images = np.random.default_rng(0).random((8, 1, 12, 12), dtype=np.float32)
+    labels = np.arange(8) % 2
+    np.savez("small.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    small = ["--data", "small.npz", "--n-train", "4", "--depth", "1c-1f,2c-3f", "--no-measures"]
+    small += ["--fits", "1", "--trained", "1", "--candidates", "2", "--networks", "1"]
+    result = run("compare", *small, "--engine", "reference", "-o", "bad", code=1)
     assert result.stderr.count("Problem: ") == 3
     assert "lenet width 2/6 depth 2c-3f" in result.stdout
     assert "Fix:   " in result.stdout
     found = json.loads(run("show", "bad", "--json").stdout)
     assert len(found["problems"]) == 3
-    assert [row["n_networks"] for row in found["table"]] == [0] * 4
+    rows = [row for row in found["table"] if "2c-3f" in row["architecture"]]
+    assert [row["n_networks"] for row in rows] == [0] * 4
+
+
+def test_data_that_no_architecture_suits_are_refused() -> None:
+    result = run("compare", "--data", "kink", "--n-train", "4", "-o", "none", code=2)
+    assert "Fix:   use an architecture of dense layers for flat data" in result.stderr
+    assert not Path("none").exists()
 
 
 @pytest.mark.parametrize("as_json", [False, True])
