@@ -27,12 +27,7 @@ _OPTIONS = (
         metavar="PATTERN",
         help="Make the files alone whose names match: 'sgd-*w1-6*'. The others can follow.",
     ),
-    click.option(
-        "--data-dir",
-        metavar="FOLDER",
-        type=click.Path(),
-        help="Where official data files lie.  [default: $BIASGPU_DATA_DIR, or the cache]",
-    ),
+    options.data_dir_option,
     click.option(
         "-o",
         "--output",

@@ -23,6 +23,13 @@ def _all(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 run_argument = click.argument("run", metavar="RUN.h5", type=click.Path())
 
+data_dir_option = click.option(
+    "--data-dir",
+    metavar="FOLDER",
+    type=click.Path(),
+    help="Where official data files lie.  [default: $BIASGPU_DATA_DIR, or the cache]",
+)
+
 task_options = _all(
     click.option(
         "--data",
@@ -31,12 +38,7 @@ task_options = _all(
         show_default=True,
         help="mnist, fashion-mnist, kmnist, cifar10, kink, slab, or a file.npz.",
     ),
-    click.option(
-        "--data-dir",
-        metavar="FOLDER",
-        type=click.Path(),
-        help="Where official data files lie.  [default: $BIASGPU_DATA_DIR, or the cache]",
-    ),
+    data_dir_option,
     click.option(
         "--classes",
         metavar="A,B",
