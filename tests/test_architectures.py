@@ -178,3 +178,9 @@ def test_the_note_on_a_width_comes_before_any_work() -> None:
     with pytest.raises(RuntimeError, match="seen"):
         sample(task, paper_mlp(17, bias="prior"), fits=1, on_event=look)
     assert "width is a factor here: 17" in seen[0]
+
+
+def test_biases_in_words() -> None:
+    said = [mlp(4, bias="zero").bias_said, mlp(4, bias="prior").bias_said]
+    assert said == ["bias zero", "bias prior"]
+    assert architectures.resnet4().bias_said == "no bias"

@@ -104,13 +104,16 @@ def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> N
         (["run", "mine.json"], 2, "unknown kind of definition file '.json'."),
         (["run", "bad.toml"], 2, "Did you mean 'fits'?"),
         (["run", "taken"], 2, "taken holds no experiment"),
+        (["run", "pipe.toml"], 2, "pipe.toml is no file."),
         (["report", "none"], 2, "there is no folder none."),
+        (["report", "bad.toml"], 2, "bad.toml is a file."),
     ],
 )
 def test_refusals(arguments: list[str], code: int, said: str) -> None:
     Path("taken").mkdir()
     Path("taken/file").touch()
     Path("bad.toml").write_text(SMALL.replace("fits", "fitts"))
+    os.mkfifo("pipe.toml")  # nobody writes to it
     result = run(*arguments, code=code)
     assert said in result.stderr
     assert "\nWhy:   " in result.stderr and "\nFix:   " in result.stderr

@@ -13,6 +13,7 @@ import pytest
 import biasgpu
 from biasgpu import Study, family, layers
 from biasgpu.errors import UsageError
+from biasgpu.study.axes import source_label
 from biasgpu.study.files import read_settings
 from biasgpu.study.updates import differences, extended, updated
 
@@ -78,6 +79,7 @@ def test_widths_and_depths_are_crossed() -> None:
         ({"selection": "publish"}, "unknown selection 'publish'. Did you mean 'published'?"),
         ({"data": "mnits"}, "Did you mean 'mnist'?"),
         ({"classes": ["7", "x"]}, "unknown class 'x'"),
+        ({"arch": ["lenet"]}, "arch is ['lenet']; it must be a name"),
         ({"architectures": ["lenet"]}, "this describes no architecture"),
         ({"architectures": [{"width": "1/6"}]}, "this describes no architecture"),
         ({"architectures": [{"arch": "lenet", "wide": 3}]}, "lenet cannot be made with"),
@@ -167,3 +169,8 @@ def test_what_differs() -> None:
         "n is 2, 4, 6, 8, 10, 12, 14, 16 in the folder, 8 now",
         "learning_rate is the default in the folder, 0.1 now",
     ]
+
+
+def test_epochs_in_words() -> None:
+    said = [source_label(("uniform", "sgd", epochs)) for epochs in ("1", "60", "")]
+    assert said == ["sgd from uniform, 1 epoch", "sgd from uniform, 60 epochs", "sgd from uniform"]

@@ -17,7 +17,7 @@ from biasgpu.study import StudyFolder
 from biasgpu.study.cells import Cell
 from biasgpu.study.draw import draw
 from biasgpu.study.jobs import jobs
-from biasgpu.study.table import table
+from biasgpu.study.table import describe, table
 from biasgpu.study.verdict import verdict
 from tests.studies import make
 from tests.study_cells import THREE, make_cell, note, study
@@ -104,6 +104,8 @@ def test_a_cell_is_what_long_training_is_at_that_epoch(whole: StudyFolder) -> No
         np.testing.assert_array_equal(cell.test_accuracy, stored.test_accuracy)
         # Training ends at the success that was asked for last, counted at that epoch.
         assert cell.estimate.n_candidates == stored.n_networks
+        row = describe(cell)  # networks without training error, of those that were trained
+        assert (row["n_networks"], row["n_trained"]) == (cell.n_networks, stored.n_networks)
         assert stored.n_fits == 3 or stored.n_networks == 30
         seen += len(both)
     assert seen >= 2

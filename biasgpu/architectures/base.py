@@ -87,6 +87,11 @@ class Architecture:
         flatten = () if len(current) == 1 else (Flatten(),)
         return (*layers, *flatten, Dense(outputs, self.bias))
 
+    @property
+    def bias_said(self) -> str:
+        """The output layer's biases in words, for titles: "bias zero", "no bias"."""
+        return "no bias" if self.bias == "none" else f"bias {self.bias}"
+
     def to_config(self) -> dict[str, Any]:
         """A JSON-able description from which `from_config` rebuilds the architecture."""
         return {

@@ -60,18 +60,17 @@ def table(experiment: Experiment) -> list[dict[str, Any]]:
     from biasgpu.study.table import describe
 
     return [
-        _row(name, cell.n_networks, describe(cell))
+        _row(name, describe(cell))
         for name, cells in experiment.parts.items()
         for cell in cells
     ]
 
 
-def _row(part: str, n_networks: int, cell: Mapping[str, Any]) -> dict[str, Any]:
+def _row(part: str, cell: Mapping[str, Any]) -> dict[str, Any]:
     accuracy, estimate = cell["test_accuracy"], cell["estimate"]
     found = {
         **cell,
         "study": part,
-        "n_networks": n_networks,  # without training error; `n_candidates` were drawn or trained
         "epochs": cell.get("epochs"),
         "test_accuracy": accuracy["mean"],
         "test_accuracy_low": accuracy["low"],

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from biasgpu.experiments import folder as folders
 from biasgpu.experiments.drawing import FigureSpec
 from biasgpu.experiments.names import names, published
+from biasgpu.study.axes import epochs_said
 from biasgpu.study.tables import points
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _row(row: Mapping[str, Any]) -> list[str]:
     drawn = row["way"] == "guess-and-check"
     source = str(row["prior"])
     if not drawn and row["epochs"] is not None:
-        source += f", {row['epochs']} epochs"
+        source += f", {epochs_said(row['epochs'])}"
     name, factor, unit = ("minus_log2", 1.0, "") if drawn else ("probability", 100.0, " %")
     losses = [row["normalized_loss"], row["weight_normalized_loss"]]
     return [

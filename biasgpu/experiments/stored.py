@@ -107,7 +107,7 @@ def open_experiment(path: str | os.PathLike[str]) -> Experiment:
     folder = Path(path)
     if not folder.is_dir():
         raise UsageError(
-            f"there is no folder {folder}.",
+            f"{folder} is a file." if folder.exists() else f"there is no folder {folder}.",
             why="an experiment is a folder.",
             fix="check the path; biasgpu reproduce NAME -o FOLDER makes one "
             "(biasgpu.reproduce(name, output=folder)).",

@@ -59,6 +59,13 @@ def read(path: str | os.PathLike[str]) -> str:
         raise unknown(
             "kind of definition file", file.suffix, (SUFFIX,), fix=f"name it {file.stem}{SUFFIX}"
         )
+    if not file.is_file():  # a pipe among others, which might wait for ever
+        raise UsageError(
+            f"{file} is no file." if file.exists() else f"there is no file {file}.",
+            why="a definition is a file of some lines of TOML.",
+            fix="check the path; biasgpu reproduce fig5 --print-config > mine.toml makes one to "
+            "begin from (biasgpu.experiments.published('fig5').text).",
+        )
     try:
         with file.open("rb") as stream:
             content = stream.read(_MAX_BYTES + 1)

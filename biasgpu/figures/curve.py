@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PARTS: tuple[Callable[[Run], str], ...] = (
     lambda run: str(run.architecture),
     lambda run: run.architecture.head,
-    lambda run: f"bias {run.architecture.bias}",
+    lambda run: run.architecture.bias_said,
     lambda run: str(run.prior),
     lambda run: f"{run.task.name} {' vs '.join(run.task.class_names)}",
     lambda run: f"data seed {run.task.config.get('data_seed', '-')}",

@@ -70,7 +70,7 @@ def family_of(architecture: Architecture, axis: Axis) -> tuple[str, ...]:
     else:
         options.setdefault("width", f"{width_of(architecture):.6g}")
     said = (f"{key} {value}" for key, value in sorted(options.items()))
-    return (architecture.name, *said, architecture.head, f"bias {architecture.bias}")
+    return (architecture.name, *said, architecture.head, architecture.bias_said)
 
 
 def source_of(cell: Cell) -> tuple[str, str, str]:
@@ -85,7 +85,12 @@ def source_label(source: tuple[str, str, str]) -> str:
     """In words: "uniform"; "sgd from kaiming-uniform, 60 epochs"."""
     prior, optimizer, epochs = source
     said = f"{optimizer} from {prior}" if optimizer else prior
-    return f"{said}, {epochs} epochs" if epochs else said
+    return f"{said}, {epochs_said(epochs)}" if epochs else said
+
+
+def epochs_said(epochs: object) -> str:
+    """In words: "1 epoch", "60 epochs"."""
+    return f"{epochs} epoch" + "s" * (str(epochs) != "1")
 
 
 @dataclass(frozen=True, eq=False)

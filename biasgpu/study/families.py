@@ -8,7 +8,7 @@ from typing import Any
 from biasgpu import architectures
 from biasgpu.architectures import Architecture
 from biasgpu.errors import UsageError
-from biasgpu.study.settings import listed
+from biasgpu.study.settings import listed, text
 
 OPTIONS = ("width", "depth")
 
@@ -37,6 +37,7 @@ def family(
     Example:
         biasgpu.family("lenet", widths=["1/6", "2/6", "4/6"])
     """
+    text("arch", arch, "lenet")
     return tuple(
         architectures.make(arch, width=_width(width), depth=depth, head=head, bias=bias)
         for depth in _several("depths", depths, '["2c-3f", "2c-2f"]')

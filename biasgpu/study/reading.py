@@ -56,7 +56,7 @@ def _trained_cell(study: Study, job: Job, trained: Any, problem: str) -> Cell:
     estimate = trained.estimate()
     missing = _missing(trained, estimate, study.trained, f"{trained.n_networks:,} trained")
     cell = _cell(study, job, trained, job.n_train, trained.fits, estimate, problem or missing)
-    cell.about.update(n_networks=trained.n_networks, n_diverged=trained.n_diverged)
+    cell.about.update(n_trained=trained.n_networks, n_diverged=trained.n_diverged)
     return cell
 
 
