@@ -60,9 +60,7 @@ def table(experiment: Experiment) -> list[dict[str, Any]]:
     from biasgpu.study.table import describe
 
     return [
-        _row(name, describe(cell))
-        for name, cells in experiment.parts.items()
-        for cell in cells
+        _row(name, describe(cell)) for name, cells in experiment.parts.items() for cell in cells
     ]
 
 
