@@ -10,9 +10,10 @@ import click
 from biasgpu.cli import options, output, signals
 from biasgpu.cli.experiment_output import show_experiment, show_plan
 from biasgpu.cli.experiment_progress import ExperimentProgress
+from biasgpu.cli.parsing import DURATION
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-SETTINGS = ("scale", "only", "data_dir", "engine", "train_engine", "device", "threads")
+SETTINGS = ("scale", "time_s", "only", "data_dir", "engine", "train_engine", "device", "threads")
 
 _OPTIONS = (
     click.option(
@@ -21,6 +22,13 @@ _OPTIONS = (
         type=float,
         help="Multiplies the counts of networks, none below 5; data seeds and N stay: 0.1.  "
         "[default: the definition's]",
+    ),
+    click.option(
+        "--time",
+        "time_s",
+        metavar="DURATION",
+        type=DURATION,
+        help="At most so long a file: 60s, 5m, 2h.  [default: the definition's]",
     ),
     click.option(
         "--only",
@@ -74,7 +82,7 @@ def run_experiment(ctx: click.Context, what: str, published: bool, given: dict[s
     if given["print_config"]:
         if published:
             biasgpu.experiments.published(what)  # a name, whatever lies in this folder
-        click.echo(source(what, given["scale"])[0], nl=False)
+        click.echo(source(what, given["scale"], given["time_s"])[0], nl=False)
         return
     quiet = given["quiet"] or as_json
     progress = ExperimentProgress(quiet=quiet, announces=not given["plan_only"])

@@ -13,7 +13,7 @@ from biasgpu import experiments
 from biasgpu.errors import UsageError
 from biasgpu.experiments.catalogue import asked
 from biasgpu.experiments.definition import Definition, scaled
-from biasgpu.experiments.text import of_study, parse, with_scale
+from biasgpu.experiments.text import of_study, parse, with_limits
 from biasgpu.study import Study
 from biasgpu.study.jobs import jobs
 from tests.experiments import SMALL
@@ -128,14 +128,31 @@ def test_a_scale_multiplies_networks_and_nothing_else() -> None:
 
 def test_the_scale_is_written_into_the_text_and_comments_stay() -> None:
     plain = parse(SMALL, "x")
-    changed = with_scale(SMALL, plain, 0.25)
+    changed = with_limits(SMALL, plain, 0.25)
     assert changed == "scale = 0.25\n" + SMALL
-    again = with_scale(changed, parse(changed, "x"), 0.5)
+    again = with_limits(changed, parse(changed, "x"), 0.5)
     assert again == "scale = 0.5\n" + SMALL
-    assert with_scale(again, parse(again, "x"), None) == again
+    assert with_limits(again, parse(again, "x"), None) == again
     odd = SMALL.replace("title", '"scale" = 0.3 # so\ntitle', 1)
-    assert parse(with_scale(odd, parse(odd, "x"), 2), "x").scale == 2.0
+    assert parse(with_limits(odd, parse(odd, "x"), 2), "x").scale == 2.0
     assert parse(changed, "x").studies()["study"].fits == 5
+
+
+def test_a_time_limit_of_the_whole_replaces_those_of_the_studies() -> None:
+    limited = SMALL.replace("time_s = inf", "time_s = 9.0", 1)
+    limited += '[otherwise]\nselection = "biasgpu"\n'
+    changed = with_limits(limited, parse(limited, "x"), 0.25, 30)
+    assert changed == "scale = 0.25\ntime_s = 30.0\n" + limited
+    for replaced in (False, True):
+        assert parse(changed, "x").studies(replaced=replaced)["study"].time_s == 30.0
+    assert parse(limited, "x").studies()["study"].time_s == 9.0
+    again = with_limits(changed, parse(changed, "x"), None, 40)
+    assert again == "scale = 0.25\ntime_s = 40.0\n" + limited
+    without = with_limits(again, parse(again, "x"), None, float("inf"))
+    assert parse(without, "x").studies()["study"].time_s is None
+    for time_s in (0, -1.0, "60", True, float("nan")):
+        with pytest.raises(UsageError, match="time_s is"):
+            with_limits(limited, parse(limited, "x"), None, time_s)  # pyright: ignore[reportArgumentType]
 
 
 def test_parts_share_settings_and_have_folders_of_their_own() -> None:

@@ -194,6 +194,7 @@ def test_the_command_that_repeats_it() -> None:
     text = biasgpu.experiments.published("fig5").text
     assert repeat_command(text) == "biasgpu reproduce fig5"
     assert repeat_command("scale = 0.25\n" + text) == "biasgpu reproduce fig5 --scale 0.25"
+    assert repeat_command("time_s = 30.0\n" + text) == "biasgpu reproduce fig5 --time 30s"
     assert repeat_command(text.replace("2000", "2001")).startswith("biasgpu run experiment.toml")
 
 

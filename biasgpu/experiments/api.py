@@ -18,7 +18,7 @@ from biasgpu.experiments.names import published
 from biasgpu.experiments.plan import Plan
 from biasgpu.experiments.plan import plan as make_plan
 from biasgpu.experiments.stored import Experiment, open_experiment
-from biasgpu.experiments.text import parse, read, with_scale
+from biasgpu.experiments.text import parse, read, with_limits
 from biasgpu.study import compare, suitable
 from biasgpu.study.jobs import Job, jobs
 
@@ -30,6 +30,7 @@ def reproduce(
     name: str,
     *,
     scale: float | None = None,
+    time_s: float | None = None,
     output: str | os.PathLike[str] | None = None,
     only: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
@@ -46,6 +47,8 @@ def reproduce(
         name: of `biasgpu.experiments.list()`, or its beginning: "fig5".
         scale: multiplies the counts of networks, none that is asked for below 5; None leaves them
             as published. Data seeds and N stay.
+        time_s: at most so many seconds a file, in place of the definition's limit; what ends by it
+            depends on the machine.
         output: the folder; None takes `runs/` and the name, with the scale.
         only: makes the files alone whose names match: "sgd-*w1-6*"; another call may make the rest.
         data_dir: the folder of the data files.
@@ -69,7 +72,7 @@ def reproduce(
         made.verdict.claims_table(), made.report
     """
     one = published(name)
-    text = with_scale(one.text, one.definition(), scale)
+    text = with_limits(one.text, one.definition(), scale, time_s)
     folder = Path(output) if output is not None else default_folder(one.name, parse(text, name))
     return _make(text, one.name, folder, only, data_dir, estimate, on_event, run)
 
@@ -78,6 +81,7 @@ def run_definition(
     path: str | os.PathLike[str],
     *,
     scale: float | None = None,
+    time_s: float | None = None,
     output: str | os.PathLike[str] | None = None,
     only: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
@@ -89,14 +93,14 @@ def run_definition(
 
     Args:
         path: a definition file (docs/experiments.md), or the folder of an experiment.
-        scale, only, data_dir, estimate, on_event, **run: as for `reproduce`.
+        scale, time_s, only, data_dir, estimate, on_event, **run: as for `reproduce`.
         output: the folder; None takes `runs/` and the file's name, with the scale, or the folder
             that `path` names.
 
     Returns, Raises:
         as `reproduce`.
     """
-    text, name, folder = source(path, scale)
+    text, name, folder = source(path, scale, time_s)
     folder = folder if output is None else Path(output)
     return _make(text, name, folder, only, data_dir, estimate, on_event, run)
 
@@ -118,6 +122,7 @@ def plan_of(
     name_or_path: str | os.PathLike[str],
     *,
     scale: float | None = None,
+    time_s: float | None = None,
     output: str | os.PathLike[str] | None = None,
     only: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
@@ -129,9 +134,9 @@ def plan_of(
 
     Args:
         name_or_path: a published name, or a path with a slash or an ending.
-        scale, output, only, data_dir, estimate, on_event, **run: as for `reproduce`.
+        scale, time_s, output, only, data_dir, estimate, on_event, **run: as for `reproduce`.
     """
-    text, name, folder = source(name_or_path, scale)
+    text, name, folder = source(name_or_path, scale, time_s)
     folder = folder if output is None else Path(output)
     definition = parse(text, name)
     chosen, wanted = _checked(definition, name, folder, only, data_dir)
@@ -140,7 +145,7 @@ def plan_of(
 
 
 def source(
-    name_or_path: str | os.PathLike[str], scale: float | None = None
+    name_or_path: str | os.PathLike[str], scale: float | None = None, time_s: float | None = None
 ) -> tuple[str, str, Path]:
     """A definition's text, what to call it in errors, and the folder it is made in.
 
@@ -151,7 +156,7 @@ def source(
     given = os.fspath(name_or_path)
     if path.is_dir():
         text, name, folder = folders.stored_text(path), str(path / folders.DEFINITION), path
-        return with_scale(text, parse(text, name), scale), name, folder
+        return with_limits(text, parse(text, name), scale, time_s), name, folder
     if path.suffix or path.exists() or os.sep in given:
         text, name = read(path), given
         stem = path.stem
@@ -159,7 +164,7 @@ def source(
         one = published(given)
         text, name = one.text, one.name
         stem = one.name
-    text = with_scale(text, parse(text, name), scale)
+    text = with_limits(text, parse(text, name), scale, time_s)
     return text, name, default_folder(stem, parse(text, name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -13,12 +14,16 @@ from biasgpu.experiments.drawing import FigureSpec
 from biasgpu.study import Study
 from biasgpu.study.claims import ALIKE, DEEPER, WIDER_SGD, WIDTH_DRAWN
 from biasgpu.study.definition import FAMILY
+from biasgpu.study.settings import optional_positive
 
 CLAIMS = (WIDER_SGD, WIDTH_DRAWN, DEEPER, ALIKE)
 MOST_SCALE = 1e6  # beyond, counts are no longer those that anybody makes
 LEAST = 5  # networks that a scaled count does not go below
 SCALED = ("fits", "trained", "candidates", "networks")
-KEYS = ("title", "source", "shows", "claims", "scale", "study", "part", "figure", "otherwise")
+KEYS = (
+    *("title", "source", "shows", "claims", "scale", "time_s"),
+    *("study", "part", "figure", "otherwise"),
+)
 ONLY_PART = "study"  # the folder of an experiment that is one study
 
 
@@ -49,6 +54,8 @@ class Definition:
         figures: what is drawn of their cells.
         otherwise: settings of a study that replace those of the parts where their data are not at
             hand; empty for none.
+        time_s: at most so many seconds a file, infinity for no limit, in place of what the studies
+            say; None leaves that.
     """
 
     title: str
@@ -59,6 +66,7 @@ class Definition:
     parts: tuple[Part, ...]
     figures: tuple[FigureSpec, ...]
     otherwise: tuple[tuple[str, Any], ...] = ()
+    time_s: float | None = None
 
     def studies(self, *, replaced: bool = False) -> dict[str, Study]:
         """The studies by the names of their folders, scaled.
@@ -70,6 +78,8 @@ class Definition:
             UsageError: these settings cannot be.
         """
         changed = dict(self.otherwise) if replaced else {}
+        if self.time_s is not None:
+            changed["time_s"] = self.time_s
         return {
             part.name: scaled(
                 Study.from_config({**part.study.to_config(), **changed}) if changed else part.study,
@@ -104,6 +114,7 @@ class Definition:
             parts=_parts(_table("study", config["study"]), config.get("part", [])),
             figures=figures,
             otherwise=tuple(otherwise.items()),
+            time_s=checked_time(config.get("time_s")),
         )
         made.studies(replaced=True)  # refused now rather than where they are needed
         there = {n for part in made.parts for n in _points(part.study)}
@@ -146,6 +157,17 @@ def checked_scale(scale: Any) -> float:
             fix="for example scale=0.1 (--scale 0.1) for a tenth of them.",
         )
     return float(scale)
+
+
+def checked_time(time_s: Any) -> float | None:
+    """A time limit as a number of seconds, infinity for none; None stays.
+
+    Raises:
+        UsageError: it is no number, or not above 0.
+    """
+    if time_s == math.inf:
+        return math.inf
+    return optional_positive("time_s", time_s, "a file's networks are found in that time", "60.0")
 
 
 def _check_top(config: Any) -> None:

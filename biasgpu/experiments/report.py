@@ -114,10 +114,12 @@ def page(
 def repeat_command(text: str) -> str:
     """The command that makes an experiment again, from its definition."""
     config = tomllib.loads(text)
-    scale = config.pop("scale", 1.0)
+    scale, time_s = config.pop("scale", 1.0), config.pop("time_s", None)
+    limits = f" --scale {scale:g}" if scale != 1.0 else ""
+    limits += f" --time {time_s:g}s" if time_s is not None else ""
     for name in names():
         if tomllib.loads(published(name).text) == config:
-            return f"biasgpu reproduce {name}" + (f" --scale {scale:g}" if scale != 1.0 else "")
+            return f"biasgpu reproduce {name}{limits}"
     return f"biasgpu run {folders.DEFINITION} -o again/"
 
 

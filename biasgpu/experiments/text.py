@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from biasgpu.errors import UsageError, unknown
-from biasgpu.experiments.definition import ONLY_PART, Definition, checked_scale
+from biasgpu.experiments.definition import ONLY_PART, Definition, checked_scale, checked_time
 from biasgpu.results.paths import cannot_read
 from biasgpu.study import Study
 from biasgpu.study.jobs import jobs
@@ -83,28 +83,40 @@ def read(path: str | os.PathLike[str]) -> str:
         ) from None
 
 
-def with_scale(text: str, definition: Definition, scale: float | None) -> str:
-    """A definition's text with another scale; comments stay where they are.
+def with_limits(
+    text: str, definition: Definition, scale: float | None, time_s: float | None = None
+) -> str:
+    """A definition's text with another scale, or time limit; comments stay where they are.
 
     Args:
         text: of `definition`.
         definition: what it says.
         scale: None leaves it.
+        time_s: None leaves it.
 
     Raises:
-        UsageError: it is no scale.
+        UsageError: it is no scale, or no time.
     """
-    if scale is None or checked_scale(scale) == definition.scale:
-        return text
-    line = f"scale = {checked_scale(scale)!r}"
-    if "scale" not in tomllib.loads(text):
+    if time_s is not None and checked_time(time_s) != definition.time_s:
+        text = _with("time_s", checked_time(time_s), text)
+    if scale is not None and checked_scale(scale) != definition.scale:
+        text = _with("scale", checked_scale(scale), text)
+    return text
+
+
+def _with(name: str, value: Any, text: str) -> str:
+    """A definition's text, in which a number of its own, outside of all tables, is another."""
+    line = f"{name} = {value!r}"
+    config = tomllib.loads(text)
+    if name not in config:
         return f"{line}\n{text}"
-    changed = re.sub(r"(?m)^[ \t]*scale[ \t]*=[^\n#]*", f"{line} ", text, count=1)
-    if tomllib.loads(changed) == {**tomllib.loads(text), "scale": checked_scale(scale)}:
+    # The first one: what stands outside of all tables comes before them.
+    changed = re.sub(rf"(?m)^[ \t]*{name}[ \t]*=[^\n#]*", f"{line} ", text, count=1)
+    if tomllib.loads(changed) == {**config, name: value}:
         return re.sub(rf"(?m)^{re.escape(line)} $", line, changed)
     import tomli_w  # an unusual way to write it: comments are lost, nothing else
 
-    return tomli_w.dumps({**tomllib.loads(text), "scale": checked_scale(scale)})
+    return tomli_w.dumps({**config, name: value})
 
 
 def of_study(study: Study, title: str = "") -> str:
