@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from biasgpu.architectures import Architecture
 from biasgpu.errors import UsageError
@@ -40,7 +41,7 @@ class Job:
     seed: int
     epoch: int | None = None
 
-    @property
+    @cached_property  # asked for again and again, and put together from all layers
     def file(self) -> str:
         """Its name in the folder: "gc-lenet-w1-6-d2c-3f-uniform-data200-n16.h5"."""
         parts = [_PREFIX[self.way], _label(self.architecture), self.prior]
