@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -124,6 +125,17 @@ def test_a_cell_without_networks_leaves_a_gap_an_arrow_and_a_note() -> None:
     assert "No networks: guess and check 4/6 at N = 16." in said
     assert "No networks: SGD 1/6 at N = 8 (data seed 201)." in said
     assert "Arrows: lower bounds." in said
+
+
+def test_comparisons_without_any_network_are_not_drawn() -> None:
+    cells = study()
+    lost = [replace(cell, task="cifar10 bird vs ship") for cell in without(study(), lambda _: True)]
+    for draw in (figures.curves, figures.boxes):
+        figure = draw([*cells, *lost])
+        assert len(figure.subfigs) == 1
+        assert "Not drawn, without networks: lenet depth 2c-3f, cifar10 bird vs" in note(figure)
+        assert "No networks" not in note(figure)
+    assert len(figures.curves(lost).subfigs) == 1  # nothing else to draw: its bounds of P
 
 
 def test_a_way_has_the_n_that_it_was_run_at() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def cell(**rest: Any) -> Any:
 
 def test_bins_have_their_upper_border_and_know_decimals() -> None:
     assert edges().tolist() == [0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65]
-    cifar = edges(None, [cell(task="cifar10 bird vs ship")])
+    cifar = edges(None, "cifar10 bird vs ship")
     assert cifar.tolist() == [0.55, 0.57, 0.59, 0.61, 0.63, 0.65, 0.67]
     assert edges([0.1, 0.5]).tolist() == [0.1, 0.5]
     rows = loss_bins([cell()], "0.30:0.45:0.05")
@@ -39,6 +40,14 @@ def test_bins_have_their_upper_border_and_know_decimals() -> None:
     assert (rows[0].test_accuracy, rows[0].test_accuracy_low) == (first.mean, first.low)
     assert (rows[0].share_low, rows[0].share_high) == estimates.clopper_pearson(2, 4)
     assert rows[2].test_accuracy == 0.6 and rows[2].test_accuracy_low is None
+
+
+def test_each_data_set_has_its_own_bins() -> None:
+    both = loss_bins([cell(task="mnist 7 vs 0"), cell(task="cifar10 bird vs ship")])
+    for task in ("mnist 7 vs 0", "cifar10 bird vs ship"):
+        mine = [(row.low, row.high) for row in both if row.task == task]
+        borders = edges(None, task).tolist()
+        assert mine == list(pairwise(borders))
 
 
 def test_what_was_not_reached_has_a_bound() -> None:

@@ -123,7 +123,7 @@ def _finish(accuracy: Axes, probability: Axes, runs: list[Run]) -> None:
     if len(shares) == 1:
         accuracy.axhline(shares.pop(), color="black", linestyle=":", linewidth=1, label="chance")
     accuracy.set_ylabel("test accuracy")
-    probability.set_ylabel(r"$-\log_2 P$(train error $= 0$)")
+    probability.set_ylabel(r"$-\log_2 P$(fit)")
     probability.set_ylim(bottom=0)
     for axes in (accuracy, probability):
         axes.set_xlabel("training samples N")

@@ -69,13 +69,13 @@ class LossBin:
         return {"architecture": str(self.architecture), **plain}
 
 
-def edges(bins: str | Sequence[float] | None = None, cells: Sequence[Cell] = ()) -> Floats:
+def edges(bins: str | Sequence[float] | None = None, task: str = "") -> Floats:
     """The borders of bins.
 
     Args:
         bins: "LOW:HIGH:STEP", or the borders, increasing; None takes those of Chiang et al. for the
-            data of the cells: 0.55:0.67:0.02 for CIFAR-10, else 0.30:0.65:0.05.
-        cells: what is to be binned.
+            task's data: 0.55:0.67:0.02 for CIFAR-10, else 0.30:0.65:0.05.
+        task: the cells' `task`: "mnist 7 vs 0".
 
     Returns:
         float64 `(n_bins + 1,)`.
@@ -84,7 +84,7 @@ def edges(bins: str | Sequence[float] | None = None, cells: Sequence[Cell] = ())
         UsageError: they cannot be.
     """
     if bins is None:
-        bins = CIFAR10 if any(cell.task.startswith("cifar") for cell in cells) else MNIST
+        bins = CIFAR10 if task.startswith("cifar") else MNIST
     try:
         if isinstance(bins, str):
             low, high, step = (float(part) for part in bins.split(":"))
@@ -130,7 +130,7 @@ def loss_bins(
         UsageError: bins that cannot be, or no cell in which the loss was measured.
     """
     check_distinct(cells)
-    borders = edges(bins, cells)
+    edges(bins)  # refused before anything else is
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         if n_train in (None, cell.n_train) and cell.weight_normalized_loss is not None:
@@ -146,6 +146,7 @@ def loss_bins(
     found: list[LossBin] = []
     for key in sorted(groups, key=_order):
         task, architecture, n, way, source = key
+        borders = edges(bins, task)
         for low, high in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
             numbers = _numbers(groups[key], low, high, confidence)
             found.append(

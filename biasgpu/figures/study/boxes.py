@@ -18,6 +18,7 @@ from biasgpu.figures.study.common import (
     found_comparisons,
     missing,
     way_title,
+    with_networks,
     write_notes,
 )
 from biasgpu.figures.style import COLOURS, FULL_WIDTH_IN, SETTINGS
@@ -65,6 +66,7 @@ def boxes(cells: Sequence[Cell], *, n_train: int | None = None, over: Axis | Non
         found = found or found_comparisons(at, "width")
     else:
         found = found_comparisons(at, over)
+    found, gone = with_networks(found)
     with matplotlib.rc_context(SETTINGS):
         size = (FULL_WIDTH_IN, ROW_IN * len(found) + NOTES_IN)
         figure = Figure(figsize=size, layout="constrained")
@@ -85,6 +87,7 @@ def boxes(cells: Sequence[Cell], *, n_train: int | None = None, over: Axis | Non
             _draw(row, comparison, n_shown).set_ylim(bottom, 1.01)
             row.suptitle(f"{comparison.title}, N = {n_shown}", fontsize=9)
         notes = ["Boxes: quartiles and median; whiskers: 1.5 box heights. Below: networks."]
+        notes += gone
         write_notes(figure, notes, [note for comparison in found for note in missing(comparison)])
     return figure
 

@@ -56,6 +56,13 @@ def found_comparisons(cells: Sequence[Cell], over: Axis) -> list[Comparison]:
     return found
 
 
+def with_networks(found: Sequence[Comparison]) -> tuple[list[Comparison], list[str]]:
+    """The comparisons that have networks, and notes on the others; without any, all of them."""
+    kept = [one for one in found if any(len(finite_accuracy(cell)) for cell in one.cells)]
+    gone = [f"Not drawn, without networks: {one.title}." for one in found if one not in kept]
+    return (kept, gone) if kept else (list(found), [])
+
+
 def chosen_n_train(cells: Sequence[Cell], n_train: int | None) -> int:
     """The N asked for, or the largest there is.
 

@@ -17,6 +17,7 @@ from biasgpu.figures.study.common import (
     found_comparisons,
     missing,
     way_title,
+    with_networks,
     write_notes,
 )
 from biasgpu.figures.style import FULL_WIDTH_IN, MARKERS, SETTINGS, sequential
@@ -59,7 +60,7 @@ def curves(
     import matplotlib
     from matplotlib.figure import Figure
 
-    found = found_comparisons(cells, over)
+    found, gone = with_networks(found_comparisons(cells, over))
     for comparison in found:
         if labels is not None and len(labels) != len(comparison.levels):
             raise UsageError(
@@ -75,7 +76,7 @@ def curves(
             _draw(row, comparison, labels or comparison.labels)
             for row, comparison in zip(rows, found, strict=True)
         ]
-        notes = [_meaning(found), *_finish(drawn, found)]
+        notes = [_meaning(found), *_finish(drawn, found), *gone]
         write_notes(figure, notes, [note for comparison in found for note in missing(comparison)])
     return figure
 
@@ -201,7 +202,7 @@ def _finish(rows: list[list[Axes]], found: list[Comparison]) -> list[str]:
                 axes.axhline(max(shares), color="black", linestyle=":", linewidth=0.9)
         panels[0].set_ylabel("test accuracy")
         panels[1].tick_params(labelleft=False)
-        panels[2].set_ylabel(r"$-\log_2 P$(train error $= 0$)")
+        panels[2].set_ylabel(r"$-\log_2 P$(fit)")
         if "guess-and-check" in comparison.sources:
             notes.append("Dashed: -log2 P = N, independent guessing.")
             panels[2].plot([0, n_max], [0, n_max], "--", color="black", linewidth=0.9)
