@@ -13,7 +13,7 @@ import torch
 
 from biasgpu import engines
 from biasgpu.architectures import Architecture, lenet, mlp
-from biasgpu.engines import BORDERLINE, triton_choice, triton_engine, triton_inputs
+from biasgpu.engines import BORDERLINE, triton_choice, triton_inputs, triton_screened
 from biasgpu.engines.triton_engine import TritonDeferredEngine
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.estimates import clopper_pearson
@@ -103,7 +103,7 @@ def test_batches_change_nothing() -> None:
 
 
 def test_calls_are_cut_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_engine, "MAX_CALL", 7)
+    monkeypatch.setattr(triton_screened, "MAX_CALL", 7)
     case = CASES["linear"]
     assert case.engine().screen(0, 23).tolist() == case.law()[:23].tolist()
 

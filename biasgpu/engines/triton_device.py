@@ -67,10 +67,17 @@ def on_device(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def budget_bytes(device: torch.device) -> int:
-    """Memory that a batch may take: a share of what is free."""
+    """Memory that a batch may take: a share of what is free, or kept by PyTorch for later use."""
     if device.type != "cuda":
         return INTERPRETER_BYTES
-    return int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0])
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(MEMORY_SHARE * (torch.cuda.mem_get_info(device)[0] + kept))
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what PyTorch keeps for later use, before less is asked for."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def out_of_memory(error: Exception) -> bool:
