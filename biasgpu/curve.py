@@ -45,9 +45,7 @@ def curve_points(
     return (*points, n_train)
 
 
-def least_kept(
-    points: tuple[int, ...], before: npt.NDArray[np.int64], curve_fits: int
-) -> int:
+def least_kept(points: tuple[int, ...], before: npt.NDArray[np.int64], curve_fits: int) -> int:
     """The shortest prefix of a draw that `kept_rows` may keep; its arguments are that one's."""
     return min([*_missing(points, before, curve_fits), points[-1]])
 

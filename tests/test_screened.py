@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def _made(kind: str, prefixes: npt.NDArray[np.uint16], n_train: int) -> Screened
     if kind == "host":
         return HostScreened(prefixes.copy(), n_train)
     cuts = [0, 3, 3, len(prefixes) // 2, len(prefixes)]
-    parts = [prefixes[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    parts = [prefixes[a:b] for a, b in pairwise(cuts)]
     return JoinedScreened([_on_device(part, n_train) for part in parts], n_train)
 
 

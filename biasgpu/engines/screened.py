@@ -1,7 +1,7 @@
 """The prefixes of a range of draws, left where an engine wrote them.
 
-Nearly all draws fail: of them nothing is asked but how many there are of each prefix. An engine that
-computes elsewhere counts them there, and only the places and prefixes of survivors come back.
+Nearly all draws fail: of them nothing is asked but how many there are of each prefix. An engine
+that computes elsewhere counts them there, and only the places and prefixes of survivors come back.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -86,3 +88,31 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
         "out of memory" in text or "can't allocate memory" in text or "alloc_cpu" in text
     )
+
+
+def about(device: torch.device) -> dict[str, str]:
+    """What a GPU is, and what runs it; nothing for the CPU."""
+    if device.type != "cuda":
+        return {}
+    known = torch.cuda.get_device_properties(device)
+    return {
+        "gpu": known.name,
+        "capability": f"{known.major}.{known.minor}",
+        "processors": str(known.multi_processor_count),
+        "memory_bytes": str(known.total_memory),
+        "torch": torch.__version__,
+        "triton": metadata.version("triton"),
+        "cuda": str(torch.version.cuda or torch.version.hip),
+        "driver": _driver(device),
+    }
+
+
+def _driver(device: torch.device) -> str:
+    """The driver's version and the clock's limit; empty where nothing says."""
+    query = "--query-gpu=driver_version,clocks.max.sm"
+    command = ["nvidia-smi", query, "--format=csv,noheader", f"--id={device.index or 0}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -100,6 +100,21 @@ class TritonDirectEngine(DeviceEngine):
         if self.tally.float64 > tried:
             self.tally.borderline += int((prefix == -1).sum())
 
+    @property
+    def kinds(self) -> list[tuple[int, bool]]:
+        """See `DeviceEngine.kinds`."""
+        return [(number, wide) for number in range(len(self.stages)) for wide in (False, True)]
+
+    def start_stage(self, number: int, wide: bool, n_draws: int) -> None:
+        """See `DeviceEngine.start_stage`."""
+        if number < 0:
+            return
+        stage = self.stages[number]
+        n = min(n_draws, self.space(stage.padded, n_draws, wide).capacity)
+        prefix = torch.full((n,), -1, dtype=torch.int16, device=self._device)
+        going, unsure = (DrawList.empty(n, self._device) for _ in range(2))
+        self._try(self.names(0, n), stage, wide, prefix, going, unsure)
+
     def names(self, first_draw: int, n: int) -> Names:
         """The draws `first_draw .. first_draw + n - 1` on the device, of which nothing is known."""
         name = np.array([self.ensemble.seed, first_draw], dtype=np.uint64).view(np.int64)
@@ -120,10 +135,13 @@ class TritonDirectEngine(DeviceEngine):
         going = DrawList.empty(0 if last else n, self._device)
         unsure = DrawList.empty(n, self._device)
         self._try(names, stage, False, prefix, going, unsure)
+        number = self.stages.index(stage)
+        self.given[number, False] += n
         self.tally.float32 += n
         left = unsure.names(names)
         if left.places.numel():
             self._try(left, stage, True, prefix, going, DrawList.empty(0, self._device))
+            self.given[number, True] += left.places.numel()
             self.tally.float64 += left.places.numel()
         return going.names(names)
 

@@ -63,7 +63,8 @@ class TritonDeferredEngine(DeviceEngine):
             )
         super().__init__(ensemble, x_train, y_train, device=device, memory_bytes=memory_bytes)
         self._plan = ensemble.plan
-        self._stages = plan.stages(len(y_train))
+        # Draws that reach samples beyond these, if ever one does, are the law's.
+        self._stages = [n for n in plan.stages(len(y_train)) if n <= plan.MAX_SAMPLES]
         self._batch = MAX_BATCH
         self._hopeless: set[int] = set()  # stages that are tried in float64 at once
         self._n_outputs = ensemble.n_outputs
@@ -82,11 +83,31 @@ class TritonDeferredEngine(DeviceEngine):
                 break
             places = self._stage(where, places, n_samples, prefix)
 
+    @property
+    def kinds(self) -> list[tuple[int, bool]]:
+        """See `DeviceEngine.kinds`."""
+        numbers = range(len(self._stages))
+        first = [] if self._rule is None else [(-1, False)]
+        return first + [(number, wide) for number in numbers for wide in (False, True)]
+
+    def start_stage(self, number: int, wide: bool, n_draws: int) -> None:
+        """See `DeviceEngine.start_stage`."""
+        name = self._to_device(np.array([self.ensemble.seed, 0], dtype=np.uint64).view(np.int64))
+        if number < 0:
+            self._first_places(name, torch.empty(n_draws, dtype=torch.int16, device=self._device))
+            return
+        n_samples = self._stages[number]
+        n = self._workspace(n_samples, n_draws, wide).capacity
+        prefix = torch.full((n,), -1, dtype=torch.int16, device=self._device)
+        places = torch.arange(n, dtype=torch.int64, device=self._device)
+        self._try(name, places, n_samples, wide, prefix, self._list(n), self._list(n))
+
     def _first_places(self, name: Tensor, prefix: Tensor) -> Tensor:
         """The draws that no early rule rejects."""
         n = prefix.numel()
         if self._rule is None:
             return torch.arange(n, dtype=torch.int64, device=self._device)
+        self.given[-1, False] += n
         left = self._list(n)
         launch.reject(
             name, self._rule, prefix, left.counter, left.values, n=n, n_outputs=self._n_outputs
@@ -101,14 +122,17 @@ class TritonDeferredEngine(DeviceEngine):
         """
         n, last = places.numel(), n_samples == len(self.y_train)
         going = self._list(0 if last else n)
+        number = self._stages.index(n_samples)
         if n_samples not in self._hopeless:
             unsure = self._list(n)
             self._try(name, places, n_samples, False, prefix, going, unsure)
+            self.given[number, False] += n
             places = unsure.values[: unsure.length()]
             if n >= HOPELESS_DRAWS and places.numel() > HOPELESS_SHARE * n:
                 self._hopeless.add(n_samples)
         if places.numel():
             self._try(name, places, n_samples, True, prefix, going, self._list(0))
+            self.given[number, True] += places.numel()
         return going.values[: going.length()]
 
     def _try(

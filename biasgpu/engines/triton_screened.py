@@ -8,6 +8,7 @@ array, two bytes a draw.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
@@ -99,6 +100,10 @@ class DeviceEngine(Engine):
         device: "cuda", "cuda:1"; None takes the first GPU.
         memory_bytes: about how much memory a batch may take; None for a share of what is free.
 
+    Attributes:
+        given: draws that kernels were given so far, by the number of the stage (-1 for what comes
+            before all stages) and whether in float64.
+
     Raises:
         ResourceError: there is no GPU.
     """
@@ -116,6 +121,7 @@ class DeviceEngine(Engine):
         self._device = find_device(device)
         self.device = str(self._device)
         self._memory = memory_bytes
+        self.given: Counter[tuple[int, bool]] = Counter()
         self._budget = self._room()
         self._most = MAX_CALL
         self._note = ""
@@ -190,3 +196,32 @@ class DeviceEngine(Engine):
     @abstractmethod
     def _screen(self, first_draw: int, prefix: Tensor) -> None:
         """State the prefixes of the draws from `first_draw` on: int16 `(n,)`, all -1 before."""
+
+    @abstractmethod
+    def start_stage(self, number: int, wide: bool, n_draws: int) -> None:
+        """Start the kernels of a stage on the first draws, in one batch, whatever comes of it.
+
+        To be measured.
+
+        Args:
+            number: of the stage; -1 for what comes before all stages, if anything does.
+            wide: in float64.
+            n_draws: about how many draws, if there is memory for them.
+        """
+
+    def warm(self) -> None:
+        """Have the kernels of all stages compiled, by starting them on a few draws."""
+        with on_device(self._device):
+            for number, wide in self.kinds:
+                self.start_stage(number, wide, 1)
+
+    @property
+    @abstractmethod
+    def kinds(self) -> list[tuple[int, bool]]:
+        """Numbers of stages, in float32 and in float64, as `given` counts them."""
+
+    def prepare(self) -> None:
+        """See `Engine.prepare`: the law's compiled code, and on a GPU the kernels."""
+        super().prepare()
+        if self._device.type == "cuda":
+            self.warm()
