@@ -77,10 +77,10 @@ def test_predictions_count_instructions() -> None:
     """Loops are found and multiplied: a draw takes no fewer instructions than its random words."""
     code = """
 import json
-from benchmarks.direct_prediction import HALVES, prediction
+from benchmarks.direct_prediction import SHARES, prediction
 from biasgpu.architectures import mlp
 for n_inputs in (10, 20):
-    print(json.dumps(prediction(mlp(8, 1), HALVES, (n_inputs,), 16)))
+    print(json.dumps(prediction(mlp(8, 1), SHARES["mlp-2-8-1"], (n_inputs,), 16)))
 """
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(

@@ -66,33 +66,31 @@ class HostScreened(Screened):
         n_train: training samples.
     """
 
-    on_host: Prefixes
-
     def __init__(self, prefixes: Prefixes, n_train: int) -> None:
-        self.on_host = prefixes
+        self.on_host = self._prefixes = prefixes
         self.n_train = n_train
 
     def __len__(self) -> int:
         """See `Screened`."""
-        return len(self.on_host)
+        return len(self._prefixes)
 
     def counts(self, end: int | None = None) -> npt.NDArray[np.int64]:
         """See `Screened.counts`."""
-        found = np.bincount(self.on_host[:end], minlength=self.n_train + 1)
+        found = np.bincount(self._prefixes[:end], minlength=self.n_train + 1)
         return found[: self.n_train + 1]
 
     def at_least(self, prefix: int) -> tuple[Places, Prefixes]:
         """See `Screened.at_least`."""
-        places = np.flatnonzero(self.on_host >= prefix)
-        return places, self.on_host[places]
+        places = np.flatnonzero(self._prefixes >= prefix)
+        return places, self._prefixes[places]
 
     def decide(self, places: Places, prefixes: Prefixes) -> None:
         """See `Screened.decide`."""
-        self.on_host[places] = prefixes
+        self._prefixes[places] = prefixes
 
     def prefixes(self) -> Prefixes:
         """See `Screened.prefixes`."""
-        return self.on_host
+        return self._prefixes
 
 
 class JoinedScreened(Screened):
