@@ -31,7 +31,7 @@ from biasgpu.engines.triton_device import find_device, on_device, release_memory
 from biasgpu.sampling.screening import decide_prefixes
 from biasgpu.task import Task
 
-BATCHES = tuple(1 << k for k in range(8, 18))
+BATCHES = tuple(1 << k for k in range(8, 21))
 LEAST_GAIN = 0.7  # a batch size so much slower than the best ends the search
 CHECKED = 20_000  # draws held against the law
 

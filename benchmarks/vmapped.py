@@ -57,7 +57,10 @@ class Vmapped:
             sizes += [(layer.units,)] if layer.bias == "prior" else []
             self.weights += [torch.empty((batch, *size), device=device) for size in sizes]
         mapped = torch.func.vmap(self.forward, in_dims=(0, None))
-        self._all: Any = torch.compile(mapped, backend=backend)
+        # Each batch size is compiled for itself, and what was compiled before does not count
+        # towards the limit past which PyTorch compiles no more.
+        torch.compiler.reset()
+        self._all: Any = torch.compile(mapped, backend=backend, dynamic=False)
 
     def forward(self, weights: Weights, x: Tensor) -> Tensor:
         """One network's logits, `(samples, outputs)`."""

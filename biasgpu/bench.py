@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 CHECKED_DRAWS = 64
 CHECKED_FROM = 2**40
 MEASURED_FROM = 2**41
-KERNEL_DRAWS = 1 << 18
+KERNEL_DRAWS = 1 << 20
+WARM_S = 0.1  # a batch that takes so long is a full one
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,14 @@ def _timed(engine: Engine, time_s: float) -> tuple[int, float, list[float], int]
     """Draws, seconds, each batch's draws a second, and borderline draws."""
     pace = Pace(engine.granularity, minimum=engine.minimum, maximum=engine.maximum)
     first, n_borderline, n_train = MEASURED_FROM, 0, len(engine.y_train)
-    warm = pace.next()
-    start = time.perf_counter()
-    engine.screened(first, warm)
-    pace.measured(warm, time.perf_counter() - start)
+    warm_s, took, n = 0.0, 0.0, 0
+    while n < engine.maximum and took < WARM_S and warm_s < time_s / 2:
+        n = pace.next()  # they grow from a few draws on: small ones tell nothing
+        start = time.perf_counter()
+        engine.screened(first, n).counts()
+        took = time.perf_counter() - start
+        pace.measured(n, took)
+        warm_s += took
     for one in _on_gpus(engine):
         one.given.clear()
     n_draws, elapsed_s, rates = 0, 0.0, list[float]()

@@ -111,8 +111,8 @@ def test_what_is_kept_is_known_from_survivors_alone() -> None:
 
 def test_a_run_brings_survivors_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same run by an engine on a device, whose prefixes are never copied as a whole."""
-    task, net = biasgpu.task("slab", n_train=6), biasgpu.mlp(3, 1, bias="prior")
-    stop: dict[str, Any] = {"fits": 7, "curve_fits": 5, "seed": 3}
+    task, net = biasgpu.task("slab", n_train=4), biasgpu.mlp(2, 1, bias="prior")
+    stop: dict[str, Any] = {"fits": 5, "curve_fits": 3, "seed": 3}
     right = biasgpu.sample(task, net, "uniform", engine="reference", **stop)
     listed = []
     at_least = DeviceScreened.at_least

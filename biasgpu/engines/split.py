@@ -42,6 +42,11 @@ class SplitEngine(Engine):
         ]
         return JoinedScreened([future.result() for future in futures], len(self.y_train))
 
+    def prepare(self) -> None:
+        """See `Engine.prepare`: one after the other, so that each kernel is compiled once."""
+        for engine in self.engines:
+            engine.prepare()
+
     @property
     def notice(self) -> str:
         """What each has to say, once."""

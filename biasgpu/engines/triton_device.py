@@ -103,14 +103,15 @@ def about(device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "triton": metadata.version("triton"),
         "cuda": str(torch.version.cuda or torch.version.hip),
-        "driver": _driver(device),
+        "driver": _driver(str(getattr(known, "uuid", ""))),
     }
 
 
-def _driver(device: torch.device) -> str:
-    """The driver's version and the clock's limit; empty where nothing says."""
+def _driver(uuid: str) -> str:
+    """The driver's version and the clock's limit of a GPU; empty where nothing says."""
     query = "--query-gpu=driver_version,clocks.max.sm"
-    command = ["nvidia-smi", query, "--format=csv,noheader", f"--id={device.index or 0}"]
+    # PyTorch's numbers are of the devices it may see, the driver's of all.
+    command = ["nvidia-smi", query, "--format=csv,noheader", f"--id=GPU-{uuid}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

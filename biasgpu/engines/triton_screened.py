@@ -33,6 +33,7 @@ DRAW_BYTES = 50  # of a call, whatever the network: two lists of places and stat
 CALL_SHARE = 0.25  # of the memory that a batch may take
 MOST = 1 << 27  # draws of a range: 0.25 GB of prefixes
 PART = 1 << 24  # draws that are counted or compacted together
+WARM_STAGES = 3  # hardly a draw reaches later ones; their kernels are compiled when one does
 SIGNED = 1 << 15  # prefixes from here on are negative numbers of 16 bits
 
 
@@ -58,7 +59,7 @@ class DeviceScreened(Screened):
         with on_device(self._prefix.device):
             for part in self._prefix[:end].split(PART):
                 # Borderline, -1, is counted before prefix 0.
-                numbers = part + 1 if self.n_train < SIGNED - 1 else (part.int() & 0xFFFF) + 1
+                numbers = (part.int() + 1) & 0xFFFF
                 found = torch.bincount(numbers, minlength=self.n_train + 2).cpu().numpy()
                 total += found[1 : self.n_train + 2]
         return total
@@ -210,10 +211,11 @@ class DeviceEngine(Engine):
         """
 
     def warm(self) -> None:
-        """Have the kernels of all stages compiled, by starting them on a few draws."""
+        """Have the kernels of the first stages compiled, by starting them on a few draws."""
         with on_device(self._device):
             for number, wide in self.kinds:
-                self.start_stage(number, wide, 1)
+                if number < WARM_STAGES:
+                    self.start_stage(number, wide, 1)
 
     @property
     @abstractmethod

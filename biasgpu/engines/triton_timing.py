@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from biasgpu.engines.triton_clock import Clock, Spread
+from biasgpu.engines.triton_device import on_device
 from biasgpu.engines.triton_screened import DeviceEngine
 from biasgpu.kernels import direct_launch, launch
 from biasgpu.kernels.direct_plan import BLOCK
@@ -75,20 +76,21 @@ def kernel_times(engine: DeviceEngine, n_draws: int, repeats: int = REPEATS) -> 
     """Time the kernels of the first stage and of what comes before it, one by one, in float32.
 
     Args:
-        engine: whose kernels; its device must be the current one.
+        engine: whose kernels.
         n_draws: draws of a launch, if there is memory for so many.
         repeats: how often each is timed, after one to warm up.
     """
     found = [one for number in (-1, 0) for one in launches(engine, number, False, n_draws)]
     clock = Clock(torch.device(engine.device))
     times: list[list[float]] = [[] for _ in found]
-    for repeat in range(repeats + 1):
-        # In order, so that each finds what the one before it leaves.
-        for one, seconds in zip(found, times, strict=True):
-            one.reset()
-            took = clock.seconds(one.start)
-            if repeat:
-                seconds.append(took)
+    with on_device(torch.device(engine.device)):
+        for repeat in range(repeats + 1):
+            # In order, so that each finds what the one before it leaves.
+            for one, seconds in zip(found, times, strict=True):
+                one.reset()
+                took = clock.seconds(one.start)
+                if repeat:
+                    seconds.append(took)
     rows, layer = [], -1
     for one, seconds in zip(found, times, strict=True):
         kind, work = one.kernel.__name__.strip("_").removesuffix("_kernel"), one.work
@@ -107,7 +109,7 @@ def kernel_times(engine: DeviceEngine, n_draws: int, repeats: int = REPEATS) -> 
 def launches(engine: DeviceEngine, number: int, wide: bool, n_draws: int) -> list[Launch]:
     """The launches of a stage, each made once: see `DeviceEngine.start_stage`."""
     found: list[Launch] = []
-    with _recorded(found):
+    with on_device(torch.device(engine.device)), _recorded(found):
         engine.start_stage(number, wide, n_draws)
     return found
 
