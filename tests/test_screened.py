@@ -15,6 +15,7 @@ from biasgpu import curve
 from biasgpu.engines.base import BORDERLINE
 from biasgpu.engines.screened import HostScreened, JoinedScreened, Screened
 from biasgpu.errors import ResourceError
+from biasgpu.sampling.pace import MAX_DRAWS, Pace
 from biasgpu.sampling.stopping import cut, cut_at
 
 pytest.importorskip("triton", reason="triton is not installed")
@@ -22,6 +23,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 import torch
 
 from biasgpu.engines import triton_screened
+from biasgpu.engines.split import SplitEngine
 from biasgpu.engines.triton_screened import DeviceScreened
 from tests.direct_cases import CASES
 from tests.kernel_cases import DEVICE
@@ -131,6 +133,34 @@ def test_a_run_brings_survivors_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.fits.prefix.tolist() == right.fits.prefix.tolist()
     assert all(prefix == BORDERLINE or prefix >= 2 for _, prefix, _ in listed)
     assert any(n < total / 2 for total, _, n in listed)
+
+
+def test_several_devices_are_counted_each_by_itself() -> None:
+    case = CASES["points"]
+    parts = [case.engine(), case.engine()]
+    split = SplitEngine(parts)
+    found = split.screened(case.first_draw, 64)
+    assert isinstance(found, JoinedScreened) and found.on_host is None
+    law = case.law()
+    assert found.counts().tolist() == np.bincount(law, minlength=7).tolist()
+    assert found.at_least(2)[0].tolist() == np.flatnonzero(law >= 2).tolist()
+    assert split.maximum == 2 * parts[0].maximum > Pace(1).next()
+    prepared = list[str]()
+    for name, part in zip("ab", parts, strict=True):
+        part.prepare = lambda name=name: prepared.append(name)  # type: ignore[method-assign]
+    split.begin()
+    assert prepared == ["a", "b"]  # one after the other
+    split.close()
+
+
+def test_batches_grow_as_far_as_an_engine_allows() -> None:
+    for maximum in (1000, 1 << 23, 1 << 27):
+        pace = Pace(64, maximum=maximum)
+        for _ in range(20):
+            n = pace.next()
+            pace.measured(n, 1e-6)
+        assert n == maximum
+    assert CASES["points"].engine().maximum == triton_screened.MOST == MAX_DRAWS
 
 
 def test_lists_that_do_not_fit_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
