@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -139,10 +140,11 @@ def test_several_devices_are_counted_each_by_itself() -> None:
     case = CASES["points"]
     parts = [case.engine(), case.engine()]
     split = SplitEngine(parts)
+    split._pool = ThreadPoolExecutor(1)  # the interpreter knows one kernel at a time
     found = split.screened(case.first_draw, 64)
     assert isinstance(found, JoinedScreened) and found.on_host is None
     law = case.law()
-    assert found.counts().tolist() == np.bincount(law, minlength=7).tolist()
+    assert found.counts().tolist() == np.bincount(law, minlength=case.n_train + 1).tolist()
     assert found.at_least(2)[0].tolist() == np.flatnonzero(law >= 2).tolist()
     assert split.maximum == 2 * parts[0].maximum > Pace(1).next()
     prepared = list[str]()
@@ -154,7 +156,7 @@ def test_several_devices_are_counted_each_by_itself() -> None:
 
 
 def test_batches_grow_as_far_as_an_engine_allows() -> None:
-    for maximum in (1000, 1 << 23, 1 << 27):
+    for maximum in (1 << 10, 1 << 23, 1 << 27):
         pace = Pace(64, maximum=maximum)
         for _ in range(20):
             n = pace.next()
