@@ -157,11 +157,11 @@ def test_several_devices_are_counted_each_by_itself() -> None:
 
 def test_batches_grow_as_far_as_an_engine_allows() -> None:
     for maximum in (1 << 10, 1 << 23, 1 << 27):
-        pace = Pace(64, maximum=maximum)
+        pace, sizes = Pace(64, maximum=maximum), list[int]()
         for _ in range(20):
-            n = pace.next()
-            pace.measured(n, 1e-6)
-        assert n == maximum
+            sizes.append(pace.next())
+            pace.measured(sizes[-1], 1e-6)
+        assert sizes[-1] == maximum
     assert CASES["points"].engine().maximum == triton_screened.MOST == MAX_DRAWS
 
 
