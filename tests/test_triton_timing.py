@@ -6,6 +6,7 @@ No GPU is needed: events and a GPU's properties are faked where a test goes thro
 from __future__ import annotations
 
 import types
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -120,16 +121,26 @@ def test_kernels_of_both_methods_are_timed(monkeypatch: pytest.MonkeyPatch) -> N
         "direct": ["draw", "convolution", "draw", "convolution", "dense", "dense", "decide"],
         "deferred": ["reject", "outputs", "gram", "factor", "check"],
     }
-    starts = list[str]()
-    start = Launch.start
+    starts, devices, resets = list[str](), list[str](), list[str]()
+    start, reset = Launch.start, Launch.reset
+    monkeypatch.setattr(
+        Launch, "reset", lambda one: (resets.append(one.kernel.__name__), reset(one))
+    )
+    monkeypatch.setattr(
+        triton_timing, "on_device", lambda device: (devices.append(device.type), nullcontext())[1]
+    )
     monkeypatch.setattr(
         Launch, "start", lambda one: (starts.append(one.kernel.__name__), start(one))
     )
     for method, engine in times.items():
         starts.clear()
+        resets.clear()
         rows = kernel_times(engine, 1, repeats=2)
         assert [row.kernel for row in rows] == kinds[method]
         assert starts == 3 * [f"_{kind}_kernel" for kind in kinds[method]]  # in order
+        assert resets == starts  # no list is filled twice
+        assert devices == 3 * (devices[:1])  # two stages, and what is timed: on the engine's own
+        devices.clear()
         for row in rows:
             assert row.low <= row.draws_per_s <= row.high
             makes = row.kernel in ("draw", "dense", "reject", "outputs", "gram")
@@ -206,6 +217,8 @@ def test_all_kernels_can_be_compiled_before_the_first_draw(method: str) -> None:
         start(number, wide, n_draws)
 
     engine.start_stage = noted  # type: ignore[method-assign]
+    engine.prepare()
+    assert started == []  # the interpreter compiles nothing
     engine.warm()
     assert started == [kind for kind in engine.kinds if kind[0] < triton_screened.WARM_STAGES]
     assert {wide for _, wide in started} == {False, True}
@@ -226,3 +239,11 @@ def test_timing_leaves_the_launchers_as_they_were() -> None:
         raise RuntimeError("a bug")
     assert launch._run is run and direct_launch._run is run
     engine.close()
+
+
+def test_a_gpu_compiles_before_the_first_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, warmed = CASES["points"].engine(), list[bool]()
+    monkeypatch.setattr(engine, "warm", lambda: warmed.append(True))
+    monkeypatch.setattr(engine, "_device", types.SimpleNamespace(type="cuda"))
+    engine.begin()
+    assert warmed == [True]
