@@ -63,7 +63,7 @@ class Baseline:
         self.y = y.to(device)
         # Every group has the inputs as its own channels.
         image = x.reshape(len(x), *(shape if len(shape) == 3 else (*shape, 1, 1)))
-        self.x = image.repeat(1, batch, 1, 1).to(device)
+        self.x = image.to(device).repeat(1, batch, 1, 1)
         self.weights: list[tuple[Tensor, Tensor | None] | None] = []
         for step in self.steps:
             layer = step.linear

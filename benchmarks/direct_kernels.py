@@ -21,9 +21,10 @@ import torch
 import triton
 from triton.compiler import ASTSource
 
+from benchmarks.architectures import PUBLISHED
 from benchmarks.kernel_resources import TARGETS, resources
 from biasgpu import priors
-from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
+from biasgpu.architectures import Architecture, mlp
 from biasgpu.engines.triton_forward import Forward
 from biasgpu.engines.triton_program import Program
 from biasgpu.engines.triton_space import DrawList, Space
@@ -36,13 +37,6 @@ TYPES = {
     torch.float32: "*fp32", torch.float64: "*fp64", torch.int64: "*i64", torch.int32: "*i32",
     torch.int16: "*i16",
 }  # fmt: skip
-# Beyond these differ only numbers that no kernel is compiled for.
-PUBLISHED = (
-    *(lenet(width) for width in ("1/6,1/6,1/24,1/24", "1/6", "2/6", "3/6", "4/6", "1")),
-    *(lenet("2/6", depth) for depth in ("2c-2f", "2c-1f", "1c-1f")),
-    *(paper_mlp(width) for width in ("1/6", "2/6", "4/6", "1")),
-    *(paper_mlp("2/6", depth) for depth in (1, 2, 3)),
-)
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,9 @@ def compiled(name: str, target: str) -> dict[str, Any]:
         for argument in kernel.arg_names
     }
     source = ASTSource(kernel, signature, constexprs=constants)
-    options = {"num_warps": warps, "enable_fp_fusion": True}
+    options: dict[str, Any] = {"num_warps": warps, "enable_fp_fusion": True}
+    if kernel is train._train_kernel and not target.startswith("gfx"):
+        options["maxnreg"] = train_plan.max_registers(constants["OPTIMIZER"], constants["NORMS"])
     done = triton.compile(source, target=TARGETS[target], options=options)
     return {"kernel": name, "target": target, **resources(done, target)}
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.ceilings import Ceilings
 
 RESULTS = Path(__file__).parent / "results" / "results.csv"
+PREDICTIONS = RESULTS.with_name("predictions.csv")  # of GPUs, by `direct_prediction`
 
 
 def read(path: Path = RESULTS) -> list[dict[str, str]]:
@@ -35,9 +36,19 @@ def latest(rows: Sequence[dict[str, str]], belongs: Callable[[str], bool]) -> li
 
 
 def complete(
-    rows: Sequence[DataclassInstance], ceilings: Ceilings, threads: int
+    rows: Sequence[DataclassInstance],
+    ceilings: Ceilings | Mapping[str, float],
+    threads: int,
+    device: Mapping[str, str] | None = None,
 ) -> list[dict[str, str]]:
-    """Rows as they are written: what was measured, when, on what, and the ceilings of the run."""
+    """Rows as they are written: what was measured, when, on what, and the ceilings of the run.
+
+    Args:
+        rows: what was measured.
+        ceilings: of the cores, or of a GPU by name.
+        threads: of the cores.
+        device: what a GPU is and what runs it, if one was measured.
+    """
     about = provenance.collect()
     common: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -46,7 +57,9 @@ def complete(
         "threads": threads,
         "versions": " ".join(f"{k} {v}" for k, v in about.get("versions", {}).items()),
     }
-    found = [common | asdict(row) | asdict(ceilings) for row in rows]
+    common |= device or {}
+    best = dict(ceilings) if isinstance(ceilings, Mapping) else asdict(ceilings)
+    found = [common | asdict(row) | best for row in rows]
     return [{name: str(value) for name, value in row.items()} for row in found]
 
 

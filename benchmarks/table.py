@@ -8,6 +8,7 @@ from benchmarks import (
     baseline,
     batch_norm,
     deferred_table,
+    gpu_table,
     records,
     screening,
     study_table,
@@ -61,6 +62,11 @@ if __name__ == "__main__":
     deferred = records.latest(records.read(), deferred_table.belongs)
     if deferred:
         sys.stdout.write("\n" + deferred_table.markdown(deferred) + "\n")
+    on_gpu = gpu_table.measured()
+    predicted = records.read(records.PREDICTIONS)
+    sys.stdout.write("\n" + gpu_table.markdown(predicted, on_gpu) + "\n")
+    if on_gpu:
+        sys.stdout.write("\n" + gpu_table.kernels(on_gpu) + "\n")
     study = records.latest(records.read(), study_table.belongs)
     if study:
         sys.stdout.write("\n" + study_table.markdown(study) + "\n")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +19,14 @@ from biasgpu.sampling.pace import Pace
 from biasgpu.sampling.screening import EngineError
 from biasgpu.task import Task
 
+if TYPE_CHECKING:
+    from biasgpu.engines.triton_screened import DeviceEngine
+
 CHECKED_DRAWS = 64
 CHECKED_FROM = 2**40
 MEASURED_FROM = 2**41
-KERNEL_DRAWS = 1 << 18
+KERNEL_DRAWS = 1 << 20
+WARM_S = 0.1  # a batch that takes so long is a full one
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,15 @@ class Measured:
         architecture, prior, n_train: of what.
         n_checked: draws on which it was held against the reference, and agreed.
         n_candidates, elapsed_s: tested after a warm-up, in how long.
-        candidates_per_s: on the whole, and in the best batch.
+        candidates_per_s: on the whole; in the median batch, the slowest and the best.
         words_per_draw: random words of one set of weights; most draws are made more than once.
         borderline_share: of draws, left to the law (whose time is not counted).
-        kernels: of the first stage, draws a second each; only on a GPU, method "direct".
-        ceilings: what the device did at best in the same run: random words, float32 operations and
-            bytes a second; only there.
+        words_per_s, flops_per_s: random words and float32 operations (of values and of bounds) of
+            all stages; only by the triton engine.
+        kernels: of its first stage, each alone, with a cold cache: see `triton_timing.KernelTime`.
+        ceilings: what the device did at best in the same run: random words, operations in float32
+            and of tensor cores, and bytes a second; only there.
+        about: the GPU and the versions of what runs it.
         notice: what the engine has to say.
     """
 
@@ -52,11 +60,16 @@ class Measured:
     n_candidates: int
     elapsed_s: float
     candidates_per_s: float
+    median_candidates_per_s: float
+    low_candidates_per_s: float
     best_candidates_per_s: float
     words_per_draw: int
     borderline_share: float
+    words_per_s: float = 0.0
+    flops_per_s: float = 0.0
     kernels: list[dict[str, Any]] = field(default_factory=list)
     ceilings: dict[str, float] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
     notice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,11 +118,10 @@ def measure(
     )
     try:
         check(screener)
-        totals = _timed(screener, time_s)
-        kernels, ceilings = _parts(screener)
+        n_draws, elapsed_s, rates, n_borderline = _timed(screener, time_s)
+        parts = _parts(screener, elapsed_s)
     finally:
         screener.close()
-    n_draws, elapsed_s, best, n_borderline = totals
     each = ensemble.n_arrangements
     return Measured(
         engine=screener.name,
@@ -122,12 +134,13 @@ def measure(
         n_candidates=each * n_draws,
         elapsed_s=elapsed_s,
         candidates_per_s=each * n_draws / elapsed_s,
-        best_candidates_per_s=each * best,
+        median_candidates_per_s=each * statistics.median(rates),
+        low_candidates_per_s=each * min(rates),
+        best_candidates_per_s=each * max(rates),
         words_per_draw=n_words(ensemble.steps) if chosen == "direct" else 0,
         borderline_share=n_borderline / n_draws,
-        kernels=kernels,
-        ceilings=ceilings,
         notice=screener.notice,
+        **parts,
     )
 
 
@@ -151,41 +164,65 @@ def check(engine: Engine, n_draws: int = CHECKED_DRAWS, first_draw: int = CHECKE
         )
 
 
-def _timed(engine: Engine, time_s: float) -> tuple[int, float, float, int]:
-    """Draws, seconds, the best batch's draws a second, and borderline draws."""
-    pace = Pace(engine.granularity, minimum=engine.minimum)
-    first, best, n_borderline = MEASURED_FROM, 0.0, 0
-    warm = pace.next()
-    start = time.perf_counter()
-    engine.screen(first, warm)
-    pace.measured(warm, time.perf_counter() - start)
-    n_draws, elapsed_s = 0, 0.0
+def _timed(engine: Engine, time_s: float) -> tuple[int, float, list[float], int]:
+    """Draws, seconds, each batch's draws a second, and borderline draws."""
+    pace = Pace(engine.granularity, minimum=engine.minimum, maximum=engine.maximum)
+    first, n_borderline, n_train = MEASURED_FROM, 0, len(engine.y_train)
+    warm_s, took, n = 0.0, 0.0, 0
+    while n < engine.maximum and took < WARM_S and warm_s < time_s / 2:
+        n = pace.next()  # they grow from a few draws on: small ones tell nothing
+        start = time.perf_counter()
+        engine.screened(first, n).counts()
+        took = time.perf_counter() - start
+        pace.measured(n, took)
+        warm_s += took
+    for one in _on_gpus(engine):
+        one.given.clear()
+    n_draws, elapsed_s, rates = 0, 0.0, list[float]()
     while elapsed_s < time_s:
         n = pace.next(time_s - elapsed_s)
         start = time.perf_counter()
-        prefixes = engine.screen(first + n_draws, n)
+        found = engine.screened(first + n_draws, n)
+        counts = found.counts()
+        found.at_least(n_train)
         took = max(time.perf_counter() - start, 1e-9)
         pace.measured(n, took)
-        n_borderline += int((prefixes == BORDERLINE).sum())
-        n_draws, elapsed_s, best = n_draws + n, elapsed_s + took, max(best, n / took)
-    return n_draws, elapsed_s, best, n_borderline
+        n_borderline += n - int(counts.sum())
+        n_draws, elapsed_s = n_draws + n, elapsed_s + took
+        rates.append(n / took)
+    return n_draws, elapsed_s, rates, n_borderline
 
 
-def _parts(engine: Engine) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def _parts(engine: Engine, elapsed_s: float) -> dict[str, Any]:
     """What the triton engine's kernels and its device do by themselves."""
-    if engine.name != "triton" or engine.ensemble.method != "direct":
-        return [], {}
-    from biasgpu.engines.triton_direct import TritonDirectEngine
-    from biasgpu.engines.triton_timing import device_ceilings, kernel_times
-
-    if not isinstance(engine, TritonDirectEngine):
-        return [], {}
+    engines_ = _on_gpus(engine)
+    if not engines_:
+        return {}
     import torch
 
-    from biasgpu.engines.triton_device import on_device
+    from biasgpu.engines import triton_ceilings, triton_device, triton_timing
 
-    on_gpu, device = engine.device.startswith("cuda"), torch.device(engine.device)
-    with on_device(device):
-        found = kernel_times(engine, KERNEL_DRAWS if on_gpu else 1)
-        ceilings = device_ceilings(device, 1 << 14 if on_gpu else 1)
-    return [asdict(one) for one in found], ceilings
+    one = engines_[0]  # of several GPUs
+    on_gpu, device = one.device.startswith("cuda"), torch.device(one.device)
+    with triton_device.on_device(device):
+        work = [triton_timing.total_work(each) for each in engines_]
+        kernels = triton_timing.kernel_times(one, KERNEL_DRAWS if on_gpu else 1)
+        ceilings = triton_ceilings.device_ceilings(device)
+    return {
+        "words_per_s": sum(each.words for each in work) / elapsed_s,
+        "flops_per_s": sum(each.flops for each in work) / elapsed_s,
+        "kernels": [asdict(each) for each in kernels],
+        "ceilings": ceilings,
+        "about": triton_device.about(device),
+    }
+
+
+def _on_gpus(engine: Engine) -> list[DeviceEngine]:
+    """The triton engines behind an engine."""
+    if engine.name != "triton":
+        return []
+    from biasgpu.engines.split import SplitEngine
+    from biasgpu.engines.triton_screened import DeviceEngine
+
+    parts = engine.engines if isinstance(engine, SplitEngine) else (engine,)
+    return [part for part in parts if isinstance(part, DeviceEngine)]

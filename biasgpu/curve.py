@@ -45,6 +45,11 @@ def curve_points(
     return (*points, n_train)
 
 
+def least_kept(points: tuple[int, ...], before: npt.NDArray[np.int64], curve_fits: int) -> int:
+    """The shortest prefix of a draw that `kept_rows` may keep; its arguments are that one's."""
+    return min([*_missing(points, before, curve_fits), points[-1]])
+
+
 def kept_rows(
     prefixes: npt.NDArray[np.uint16],
     points: tuple[int, ...],
@@ -56,17 +61,15 @@ def kept_rows(
     It depends on the stream from its first draw only, not on how that was cut into ranges.
 
     Args:
-        prefixes: uint16 `(n,)`, exact.
+        prefixes: uint16 `(n,)`, exact; those below `least_kept` may be left out.
         points: the N of the curve.
         before: int64 `(n_train + 1,)`: how many earlier draws of the stream have each prefix.
         curve_fits: fits kept at each smaller N.
 
     Returns:
-        int64: their places in the range, increasing.
+        int64: their places among `prefixes`, increasing.
     """
-    at_least = np.cumsum(before[::-1])[::-1]
-    *smaller, n_train = points
-    missing = {n: curve_fits - int(at_least[n]) for n in smaller if at_least[n] < curve_fits}
+    missing, n_train = _missing(points, before, curve_fits), points[-1]
     # Longer prefixes are among those that have the shortest one that matters.
     places = np.flatnonzero(prefixes >= min([*missing, n_train]))
     values = prefixes[places]
@@ -74,6 +77,14 @@ def kept_rows(
     for n, count in missing.items():
         kept[np.flatnonzero(values >= n)[:count]] = True
     return places[kept]
+
+
+def _missing(
+    points: tuple[int, ...], before: npt.NDArray[np.int64], curve_fits: int
+) -> dict[int, int]:
+    """N below n_train of which fits are still to be kept, and how many."""
+    at_least = np.cumsum(before[::-1])[::-1]
+    return {n: curve_fits - int(at_least[n]) for n in points[:-1] if at_least[n] < curve_fits}
 
 
 def count_prefixes(prefixes: npt.NDArray[np.integer], n_train: int) -> npt.NDArray[np.int64]:

@@ -51,15 +51,32 @@ def _print(found: Measured) -> None:
     out.print(f"{found.architecture}, prior {found.prior}, N = {found.n_train}, {found.method}")
     out.print(f"  engine       {found.engine} on {found.device}")
     out.print(f"  candidates   {found.candidates_per_s:,.0f} a second")
-    out.print(f"  best batch   {found.best_candidates_per_s:,.0f} a second")
+    out.print(
+        f"  batches      {found.median_candidates_per_s:,.0f} a second in the median "
+        f"({found.low_candidates_per_s:,.0f} to {found.best_candidates_per_s:,.0f})"
+    )
     out.print(f"  tested       {found.n_candidates:,} in {found.elapsed_s:.1f} s")
     out.print(f"  borderline   {found.borderline_share:.2%} of draws, left to the law")
     if found.words_per_draw:
         out.print(f"  a draw has   {found.words_per_draw:,} random words")
+    if found.words_per_s:
+        out.print(f"  it makes     {found.words_per_s:.3g} random words a second")
+        out.print(f"  it computes  {found.flops_per_s / 1e12:.3g} TFLOP/s")
     for one in found.kernels:
-        out.print(f"  {one['kernel']:12} layer {one['layer']}: {one['draws_per_s']:,.0f} draws/s")
+        out.print(f"  {one['kernel']:12} layer {one['layer']}: {_kernel(one)}")
     for name, value in found.ceilings.items():
         out.print(f"  ceiling      {name}: {value:.3g}")
+    for name, value in found.about.items():
+        out.print(f"  {name:12} {value}")
     if found.notice:
         output.note(found.notice)
     output.note(f"It agreed with the reference on {found.n_checked} draws before.")
+
+
+def _kernel(one: dict[str, Any]) -> str:
+    """A kernel of the first stage."""
+    return (
+        f"{one['draws_per_s']:,.0f} draws/s ({one['low']:,.0f} to {one['high']:,.0f}), "
+        f"{one['words_per_s']:.3g} words/s, {one['flops_per_s'] / 1e12:.3g} TFLOP/s, "
+        f"{one['bytes_per_s'] / 1e9:.3g} GB/s"
+    )

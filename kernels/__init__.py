@@ -18,7 +18,7 @@ Networks are trained by one kernel, `train`, from their names (`draw`) to the en
 `train_phases`, `train_update` and (between epochs) `train_look`, the table of layers that it reads
 in `train_plan`, and `train_launch` launches it.
 
-`plan` and `direct_plan` say how layers are cut into tiles (pure Python), `launch` and
-`direct_launch` check what goes into a kernel, `reference` and `direct_reference` have their twins
-in NumPy. This package imports nothing by itself.
+`plan` and `direct_plan` say how layers are cut into tiles and `work` what a launch then has to do
+(pure Python), `launch` and `direct_launch` check what goes into a kernel, `reference` and
+`direct_reference` have their twins in NumPy. This package imports nothing by itself.
 """

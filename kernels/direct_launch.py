@@ -12,7 +12,7 @@ from biasgpu.kernels import direct_check as _check
 from biasgpu.kernels import direct_conv as _conv
 from biasgpu.kernels import direct_dense as _dense
 from biasgpu.kernels import direct_plan as plan
-from biasgpu.kernels.launch import OPTIONS, _expect, _run
+from biasgpu.kernels.launch import OPTIONS, _expect, _run, limited
 
 WARPS = plan.BLOCK // 32
 
@@ -219,10 +219,7 @@ def _grid(names: Names, n_tiles: int) -> tuple[int]:
 
 
 def _options(samples: int, wide: bool) -> dict[str, Any]:
-    most = plan.max_registers(samples, wide)
-    # Other makers' compilers know no such option.
-    registers = {} if most is None or torch.version.hip else {"maxnreg": most}
-    return {"num_warps": WARPS, **OPTIONS, **registers}
+    return {"num_warps": WARPS, **OPTIONS, **limited(plan.max_registers(samples, wide))}
 
 
 def _wide(inputs: Activations, outputs: Activations, constants: Tensor) -> bool:

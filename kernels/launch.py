@@ -19,6 +19,7 @@ from biasgpu.kernels.workspace import Coefficients, Workspace
 
 BLOCK = 128  # draws of a program that gives each a thread
 WARPS = BLOCK // plan.WARP
+MAX_GRID, MAX_GRID_Y = 2**31 - 1, 2**16 - 1
 # Bounds hold with and without fused products; fused ones are faster.
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
 
@@ -26,6 +27,12 @@ OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
 def interpreted() -> bool:
     """Whether kernels run in Triton's interpreter, which needs no GPU."""
     return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def limited(registers: int | None) -> dict[str, Any]:
+    """The compiler's option for at most so many registers; None leaves it to the compiler."""
+    # Other makers' compilers know no such option.
+    return {} if registers is None or torch.version.hip else {"maxnreg": registers}
 
 
 def reject(
@@ -203,4 +210,6 @@ def _expect_room(work: Workspace, n: int, device: torch.device) -> None:
 def _run(kernel: Any, on: Tensor, grid: tuple[int, ...]) -> Any:
     if not (on.is_cuda or interpreted()):
         raise ValueError(f"kernels run on a GPU, or in Triton's interpreter; not on {on.device}")
+    if grid[0] > MAX_GRID or any(size > MAX_GRID_Y for size in grid[1:]):
+        raise ValueError(f"a grid of {grid}; {MAX_GRID} by {MAX_GRID_Y} is the largest there is")
     return kernel[grid]

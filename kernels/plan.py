@@ -14,6 +14,7 @@ WARP = 32
 TREE = 8  # roundings of a sum over the lanes of a tile, at most
 FEW_TILES = 8  # that need no chunks
 CAN_DIE_UNITS = 64  # of more units some one is alive: the odds against it are 2**64
+MAX_SAMPLES = 1448  # of a stage: its pairs of blocks are numbered along a grid's second axis
 MAX_UNITS = 2**31 - 2**16
 
 

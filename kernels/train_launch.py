@@ -9,8 +9,8 @@ from torch import Tensor
 
 from biasgpu import rng
 from biasgpu.kernels import train
-from biasgpu.kernels.launch import OPTIONS, _expect, _run
-from biasgpu.kernels.train_plan import ELEMENTS, GROUP, WARPS, Plan
+from biasgpu.kernels.launch import OPTIONS, _expect, _run, limited
+from biasgpu.kernels.train_plan import ELEMENTS, GROUP, WARPS, Plan, max_registers
 
 
 class Inputs(NamedTuple):
@@ -108,5 +108,6 @@ def train_groups(
         n_ops, n_train, batch_size, epochs, marks.numel(), rate, plan.n_parameters,
         plan.n_values, last.units, OPTIMIZER=plan.n_states, STOP=stop_early,
         NORMS=plan.n_sums, BITS=bits, NORMAL=normal, STREAM=rng.STREAM_WEIGHTS,
-        WINDOW=plan.window, PADDED=plan.padded, E=ELEMENTS, G=GROUP, num_warps=WARPS, **OPTIONS,
+        WINDOW=plan.window, PADDED=plan.padded, E=ELEMENTS, G=GROUP, num_warps=WARPS,
+        **limited(max_registers(plan.n_states, plan.n_sums)), **OPTIONS,
     )  # fmt: skip

@@ -158,6 +158,15 @@ def make(
     return plan
 
 
+def max_registers(n_states: int, n_sums: int) -> int:
+    """What the compiler may take of a thread's registers, so that it spills none.
+
+    Left to itself it takes 64 for plain SGD and spills. An SM of 65,536 has room for 3 programs of
+    80 registers a thread, and for 2 of 128.
+    """
+    return 80 if n_states + n_sums == 0 else 128
+
+
 def multiplications(plan: Plan, batch_size: int) -> int:
     """Products that a step of one network takes: forward, by the inputs, by the weights."""
     total = 0

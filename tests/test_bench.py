@@ -35,7 +35,12 @@ def test_what_is_measured() -> None:
     assert found.n_candidates > 0 and found.n_candidates % 2 == 0
     assert found.elapsed_s >= 0.05
     assert found.candidates_per_s == pytest.approx(found.n_candidates / found.elapsed_s)
-    assert found.best_candidates_per_s >= 0.99 * found.candidates_per_s
+    low, median, best = (
+        found.low_candidates_per_s, found.median_candidates_per_s, found.best_candidates_per_s,
+    )  # fmt: skip
+    assert low <= median <= best
+    assert 0.99 * low <= found.candidates_per_s <= 1.01 * best
+    assert (found.words_per_s, found.flops_per_s, found.about) == (0.0, 0.0, {})
     assert found.words_per_draw == 4 * (3 + 2)
     assert (found.borderline_share, found.kernels, found.ceilings) == (0.0, [], {})
     json.dumps(found.to_dict())
@@ -59,16 +64,6 @@ def test_no_speed_of_wrong_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_time_is_positive(time_s: float) -> None:
     with pytest.raises(UsageError, match="must be more than 0"):
         bench.measure(TASK, NET, time_s=time_s)
-
-
-def test_kernels_are_timed_one_by_one() -> None:
-    pytest.importorskip("triton", reason="triton is not installed")
-    found = bench.measure(TASK, NET, "uniform", engine="triton", time_s=0.01)
-    assert found.engine == "triton"
-    assert [(one["kernel"], one["layer"]) for one in found.kernels] == [("dense", 0), ("dense", 1)]
-    assert all(one["draws_per_s"] > 0 for one in found.kernels)
-    assert set(found.ceilings) == {"words_per_s", "flops_per_s", "bytes_per_s"}
-    assert all(value > 0 for value in found.ceilings.values())
 
 
 def test_the_command() -> None:

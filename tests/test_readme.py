@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import batch_norm, records, study_table, table
+from benchmarks import batch_norm, gpu_table, records, study_table, table
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -17,6 +18,9 @@ def test_the_table_of_speeds_is_that_of_the_last_run() -> None:
     assert table.markdown(table.latest()) in README
     batch_norms = records.latest(records.read(), batch_norm.WORKS.__contains__)
     assert table.markdown(batch_norms) in README
+    on_gpu = gpu_table.markdown(records.read(records.PREDICTIONS), gpu_table.measured())
+    assert on_gpu in README
+    assert on_gpu in (ROOT / "docs" / "gpu.md").read_text()
     study = records.latest(records.read(), study_table.belongs)
     assert study_table.markdown(study) in README
 

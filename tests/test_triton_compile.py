@@ -26,14 +26,11 @@ for target, names in json.loads(sys.argv[1]).items():
 MOST_REGISTERS = {
     "gram 2": 64, "gram 4": 128, "gram 8": 255, "gram 2 wide": 128, "factor 2": 128, "outputs": 40,
     "check 2": 64, "reject": 48, "train sgd": 80, "train adam normal": 128,
-    "train sgd stop": 128, "train adam stop norms": 128,
+    "train sgd stop": 80, "train adam stop norms": 128,
 }  # fmt: skip
 # Triton 3.6 and before spill a few registers of rarely used kernels.
 OLD = importlib.metadata.version("triton") < "3.7"
-MOST_SPILLED = {"gram 8 chunked": 64, "gram 16 pairs wide": 160, "train adam normal": 16}
-MOST_SPILLED = MOST_SPILLED if OLD else {}
-# Where 64 registers make room for one program more, the assembler parks numbers of outer loops.
-PARKED = {"train sgd": 32, "train sgd stop": 72 if OLD else 32, "train adam stop norms": 8}
+MOST_SPILLED = {"gram 8 chunked": 64, "gram 16 pairs wide": 160} if OLD else {}
 
 
 def compiled(wanted: dict[str, list[str]]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -53,7 +50,7 @@ def test_every_kernel_compiles_for_sm_90_and_spills_no_more_than_is_known() -> N
     found = compiled({"sm_90": []})
     assert len(found) > 12
     for (_, name), row in found.items():
-        assert row["spilled_bytes"] <= MOST_SPILLED.get(name, PARKED.get(name, 0)), row
+        assert row["spilled_bytes"] <= MOST_SPILLED.get(name, 0), row
         assert row["registers"] <= MOST_REGISTERS.get(name, 255), row
         assert row["shared_bytes"] <= 1024, row
     # The work of the inner loop, for 4 normals: what predictions of speed rest on.
@@ -67,4 +64,5 @@ def test_kernels_compile_for_other_gpus() -> None:
     found = compiled(dict.fromkeys(targets, names))
     assert len(found) == len(targets) * len(names)
     for (_, name), row in found.items():
-        assert row["spilled_bytes"] <= PARKED.get(name, 0), row
+        most = 40 if OLD and name == "train sgd stop" else 0  # on sm_120
+        assert row["spilled_bytes"] <= most, row

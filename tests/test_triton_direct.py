@@ -13,7 +13,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 from biasgpu import doctor, engines, priors
 from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
-from biasgpu.engines import BORDERLINE, triton_choice, triton_direct, triton_program
+from biasgpu.engines import BORDERLINE, triton_choice, triton_program, triton_screened
 from biasgpu.engines.reference import ReferenceEngine
 from biasgpu.engines.split import SplitEngine
 from biasgpu.engines.torch_engine import TorchEngine
@@ -88,7 +88,7 @@ def test_batches_and_calls_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     case = replace(CASES["points"], n_draws=150)
     law = case.law().tolist()
     assert case.engine(memory_bytes=1).screen(case.first_draw, 150).tolist() == law
-    monkeypatch.setattr(triton_direct, "MAX_CALL", 70)
+    monkeypatch.setattr(triton_screened, "MAX_CALL", 70)
     assert case.engine().screen(case.first_draw, 150).tolist() == law
 
 

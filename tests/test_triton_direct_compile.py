@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("triton", reason="triton is not installed")
 
+from benchmarks import records
+
 # Triton 3.6 and before spill a few registers of some convolutions.
 MOST_SPILLED = 96 if importlib.metadata.version("triton") < "3.7" else 0
 ROOT = Path(__file__).parent.parent
@@ -77,19 +79,25 @@ def test_predictions_count_instructions() -> None:
     """Loops are found and multiplied: a draw takes no fewer instructions than its random words."""
     code = """
 import json
-from benchmarks.direct_prediction import HALVES, prediction
+from benchmarks.direct_prediction import SHARES, prediction, row
 from biasgpu.architectures import mlp
 for n_inputs in (10, 20):
-    print(json.dumps(prediction(mlp(8, 1), HALVES, (n_inputs,), 16)))
+    print(json.dumps(prediction(mlp(8, 1), SHARES["mlp-2-8-1"], (n_inputs,), 16)))
+print(json.dumps(row("mlp-2-8-1")))
 """
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    small, large = (json.loads(line) for line in done.stdout.splitlines())
+    small, large, now = (json.loads(line) for line in done.stdout.splitlines())
     # 8 units of 3 and of 5 blocks, in about 1.5 passes (with the 2 stages that half of all reach).
     grown = large["instructions_per_draw"] - small["instructions_per_draw"]
     assert 8 * 2 * 80 < grown < 3 * 8 * 2 * 160
     assert large["cycles_per_draw"]["imad"] > 2 * 20 * (8 * 5 + 4)
     assert large["binding"] in large["cycles_per_draw"]
+    # What the tables say is predicted of these kernels.
+    stored = next(r for r in records.read(records.PREDICTIONS) if r["work"] == now["work"])
+    if stored["triton"] == now["triton"]:
+        assert float(stored["candidates_per_s"]) == pytest.approx(now["candidates_per_s"])
+        assert stored["binding"] == now["binding"]

@@ -13,10 +13,11 @@ import torch
 
 from biasgpu import engines
 from biasgpu.architectures import Architecture, lenet, mlp
-from biasgpu.engines import BORDERLINE, triton_choice, triton_engine, triton_inputs
+from biasgpu.engines import BORDERLINE, triton_choice, triton_inputs, triton_screened
 from biasgpu.engines.triton_engine import TritonDeferredEngine
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.estimates import clopper_pearson
+from biasgpu.kernels import launch, plan
 from biasgpu.kernels.workspace import Workspace
 from biasgpu.layers import Dense, Flatten, ReLU
 from biasgpu.sampling.screening import screen
@@ -103,7 +104,7 @@ def test_batches_change_nothing() -> None:
 
 
 def test_calls_are_cut_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_engine, "MAX_CALL", 7)
+    monkeypatch.setattr(triton_screened, "MAX_CALL", 7)
     case = CASES["linear"]
     assert case.engine().screen(0, 23).tolist() == case.law()[:23].tolist()
 
@@ -183,6 +184,21 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for device in ("cpu", "gpu", "cuda:x"):
         with pytest.raises(UsageError, match="computes on a GPU"):
             engines.make("triton", *parts, device=device)
+
+
+def test_samples_beyond_a_grid_are_left_to_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wide in (False, True):
+        assert plan.n_pairs(plan.MAX_SAMPLES, wide) <= launch.MAX_GRID_Y
+    assert plan.n_pairs(plan.MAX_SAMPLES + 1, True) > launch.MAX_GRID_Y
+    monkeypatch.setattr(plan, "MAX_SAMPLES", 4)
+    case = CASES["linear"]
+    found, law = case.engine().screen(0, 300), case.law()
+    assert (found[law >= 4] == BORDERLINE).all() and (law >= 4).any()
+    assert found[law < 4].tolist() == law[law < 4].tolist()
+    on = torch.empty(0, device=DEVICE)
+    for grid in ((1, launch.MAX_GRID_Y + 1), (launch.MAX_GRID + 1,)):
+        with pytest.raises(ValueError, match="is the largest there is"):
+            launch._run(None, on, grid)
 
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from biasgpu.engines.screened import BORDERLINE, MAX_TRAIN, HostScreened, Prefixes, Screened
 from biasgpu.ensemble import Ensemble
-
-BORDERLINE = 0xFFFF  # in place of a prefix: the engine cannot tell
-MAX_TRAIN = 0xFFFE  # training samples a prefix can count
-
-Prefixes = npt.NDArray[np.uint16]
 
 
 class Engine(ABC):
@@ -55,6 +51,10 @@ class Engine(ABC):
         Returns:
             uint16 `(n_draws,)`: a prefix, exact, or `BORDERLINE`.
         """
+
+    def screened(self, first_draw: int, n_draws: int) -> Screened:
+        """The same, left where the engine computes: see `Screened`. Good until the next call."""
+        return HostScreened(self.screen(first_draw, n_draws), len(self.y_train))
 
     def settle(  # noqa: B027 (most engines know nothing more)
         self, first_draw: int, prefixes: Prefixes, *, threads: int | None = None
@@ -97,8 +97,16 @@ class Engine(ABC):
         """Fewer draws at a time take the engine as long as so many."""
         return 1
 
+    @property
+    def maximum(self) -> int:
+        """More draws at a time take too much memory for their prefixes."""
+        return 1 << 23
+
     def abandon(self) -> None:  # noqa: B027 (most engines have nothing under way)
         """Stop what is still under way: `close` then waits for nothing."""
 
     def close(self) -> None:  # noqa: B027 (most engines hold nothing)
         """Give back threads and memory."""
+
+
+__all__ = ["BORDERLINE", "MAX_TRAIN", "Engine", "Prefixes", "Screened"]

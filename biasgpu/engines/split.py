@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
-import numpy as np
-
 from biasgpu.engines.base import Engine, Prefixes
+from biasgpu.engines.screened import JoinedScreened
 
 
 class SplitEngine(Engine):
@@ -30,15 +29,23 @@ class SplitEngine(Engine):
 
     def screen(self, first_draw: int, n_draws: int) -> Prefixes:
         """See `Engine.screen`."""
+        return self.screened(first_draw, n_draws).prefixes()
+
+    def screened(self, first_draw: int, n_draws: int) -> JoinedScreened:
+        """See `Engine.screened`."""
         ends = [n_draws * (i + 1) // len(self.engines) for i in range(len(self.engines))]
         starts = [0, *ends[:-1]]
         futures = [
-            self._pool.submit(engine.screen, first_draw + start, end - start)
+            self._pool.submit(engine.screened, first_draw + start, end - start)
             for engine, start, end in zip(self.engines, starts, ends, strict=True)
             if end > start
         ]
-        parts = [future.result() for future in futures]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint16)
+        return JoinedScreened([future.result() for future in futures], len(self.y_train))
+
+    def prepare(self) -> None:
+        """See `Engine.prepare`: one after the other, so that each kernel is compiled once."""
+        for engine in self.engines:
+            engine.prepare()
 
     @property
     def notice(self) -> str:
@@ -54,6 +61,11 @@ class SplitEngine(Engine):
     def minimum(self) -> int:
         """See `Engine.minimum`."""
         return sum(engine.minimum for engine in self.engines)
+
+    @property
+    def maximum(self) -> int:
+        """See `Engine.maximum`."""
+        return sum(engine.maximum for engine in self.engines)
 
     def close(self) -> None:
         """See `Engine.close`."""

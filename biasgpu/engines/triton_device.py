@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -67,10 +69,17 @@ def on_device(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def budget_bytes(device: torch.device) -> int:
-    """Memory that a batch may take: a share of what is free."""
+    """Memory that a batch may take: a share of what is free, or kept by PyTorch for later use."""
     if device.type != "cuda":
         return INTERPRETER_BYTES
-    return int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0])
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(MEMORY_SHARE * (torch.cuda.mem_get_info(device)[0] + kept))
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what PyTorch keeps for later use, before less is asked for."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -79,3 +88,32 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
         "out of memory" in text or "can't allocate memory" in text or "alloc_cpu" in text
     )
+
+
+def about(device: torch.device) -> dict[str, str]:
+    """What a GPU is, and what runs it; nothing for the CPU."""
+    if device.type != "cuda":
+        return {}
+    known = torch.cuda.get_device_properties(device)
+    return {
+        "gpu": known.name,
+        "capability": f"{known.major}.{known.minor}",
+        "processors": str(known.multi_processor_count),
+        "memory_bytes": str(known.total_memory),
+        "torch": torch.__version__,
+        "triton": metadata.version("triton"),
+        "cuda": str(torch.version.cuda or torch.version.hip),
+        "driver": _driver(str(getattr(known, "uuid", ""))),
+    }
+
+
+def _driver(uuid: str) -> str:
+    """The driver's version and the clock's limit of a GPU; empty where nothing says."""
+    query = "--query-gpu=driver_version,clocks.max.sm"
+    # PyTorch's numbers are of the devices it may see, the driver's of all.
+    command = ["nvidia-smi", query, "--format=csv,noheader", f"--id=GPU-{uuid}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

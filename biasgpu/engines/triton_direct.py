@@ -17,10 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from biasgpu.engines.base import Engine, Prefixes
-from biasgpu.engines.triton_device import budget_bytes, find_device, on_device, out_of_memory
+from biasgpu.engines.triton_device import out_of_memory
 from biasgpu.engines.triton_forward import Forward
 from biasgpu.engines.triton_program import Program, unsupported
+from biasgpu.engines.triton_screened import MAX_CALL, DeviceEngine
 from biasgpu.engines.triton_space import DrawList, Space
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import ResourceError, UsageError
@@ -28,7 +28,6 @@ from biasgpu.kernels import direct_launch as launch
 from biasgpu.kernels import direct_plan as plan
 from biasgpu.kernels.direct_launch import Names
 
-MAX_CALL = 1 << 23  # draws whose prefixes lie on the device at a time
 FREE = -1  # a state in which no class has a unit
 
 
@@ -41,7 +40,7 @@ class Tally:
     borderline: int = 0
 
 
-class TritonDirectEngine(Engine):
+class TritonDirectEngine(DeviceEngine):
     """Screens draws of an `Ensemble` on a GPU. See `Engine`.
 
     Args:
@@ -72,7 +71,6 @@ class TritonDirectEngine(Engine):
         device: str | None = None,
         memory_bytes: int | None = None,
     ) -> None:
-        super().__init__(ensemble, x_train, y_train)
         reason = unsupported(ensemble)
         if reason:
             raise UsageError(
@@ -80,15 +78,12 @@ class TritonDirectEngine(Engine):
                 why="its kernels know the layers and priors that biasgpu brings along.",
                 fix="engine='torch' (--engine torch), which takes any.",
             )
-        self._device = find_device(device)
-        self.device = str(self._device)
+        super().__init__(ensemble, x_train, y_train, device=device, memory_bytes=memory_bytes)
         self.tally = Tally()
         self._program = Program(ensemble, x_train)
         self.forward = Forward(self._program, self._device)
         self.stages = plan.stages(len(y_train))
-        self._memory = memory_bytes
         self._batch = MAX_CALL
-        self._note = ""
         # Where the outputs may not be arranged, each class has its own unit from the start.
         n_classes = max(2, ensemble.n_outputs)
         fixed = sum(c << 4 * c for c in range(n_classes)) | (FREE << 4 * n_classes)
@@ -96,45 +91,29 @@ class TritonDirectEngine(Engine):
         self._labels = self._to_device(y_train)
         self._lanes = torch.arange(plan.BLOCK, dtype=torch.int32, device=self._device)
 
-    @property
-    def granularity(self) -> int:
-        """Draws that keep a GPU busy for long enough."""
-        return 1 << 16
-
-    @property
-    def minimum(self) -> int:
-        """Fewer draws leave a part of the GPU idle."""
-        return 1 << 14
-
-    @property
-    def notice(self) -> str:
-        """How large batches are, where memory ran out."""
-        return self._note
-
-    def screen(self, first_draw: int, n_draws: int) -> Prefixes:
-        """See `Engine.screen`.
-
-        Raises:
-            ResourceError: not even one draw fits the device's memory.
-        """
-        result = np.empty(n_draws, dtype=np.uint16)
-        with on_device(self._device):
-            for start in range(0, n_draws, MAX_CALL):
-                n = min(MAX_CALL, n_draws - start)
-                result[start : start + n] = self._screen(first_draw + start, n)
-        return result
-
-    def _screen(self, first_draw: int, n: int) -> Prefixes:
-        # Borderline until decided.
-        prefix = torch.full((n,), -1, dtype=torch.int16, device=self._device)
-        names = self.names(first_draw, n)
+    def _screen(self, first_draw: int, prefix: Tensor) -> None:
+        names, tried = self.names(first_draw, prefix.numel()), self.tally.float64
         for stage in self.stages:
             if not names.places.numel():
                 break
             names = self._stage(names, stage, prefix)
-        found = prefix.cpu().numpy().view(np.uint16)
-        self.tally.borderline += int((found == 0xFFFF).sum())
-        return found
+        if self.tally.float64 > tried:
+            self.tally.borderline += int((prefix == -1).sum())
+
+    @property
+    def kinds(self) -> list[tuple[int, bool]]:
+        """See `DeviceEngine.kinds`."""
+        return [(number, wide) for number in range(len(self.stages)) for wide in (False, True)]
+
+    def start_stage(self, number: int, wide: bool, n_draws: int) -> None:
+        """See `DeviceEngine.start_stage`."""
+        if number < 0:
+            return
+        stage = self.stages[number]
+        n = min(n_draws, self.space(stage.padded, n_draws, wide).capacity)
+        prefix = torch.full((n,), -1, dtype=torch.int16, device=self._device)
+        going, unsure = (DrawList.empty(n, self._device) for _ in range(2))
+        self._try(self.names(0, n), stage, wide, prefix, going, unsure)
 
     def names(self, first_draw: int, n: int) -> Names:
         """The draws `first_draw .. first_draw + n - 1` on the device, of which nothing is known."""
@@ -156,10 +135,13 @@ class TritonDirectEngine(Engine):
         going = DrawList.empty(0 if last else n, self._device)
         unsure = DrawList.empty(n, self._device)
         self._try(names, stage, False, prefix, going, unsure)
+        number = self.stages.index(stage)
+        self.given[number, False] += n
         self.tally.float32 += n
         left = unsure.names(names)
         if left.places.numel():
             self._try(left, stage, True, prefix, going, DrawList.empty(0, self._device))
+            self.given[number, True] += left.places.numel()
             self.tally.float64 += left.places.numel()
         return going.names(names)
 
@@ -185,8 +167,7 @@ class TritonDirectEngine(Engine):
     def space(self, samples: int, n_draws: int, wide: bool) -> Space:
         """Memory for as many draws as there is room for; batches are halved where there is not."""
         each = self._program.bytes_per_draw(samples, wide)
-        budget = budget_bytes(self._device) if self._memory is None else self._memory
-        most = max(plan.BLOCK, min(self._batch, budget // each) // plan.BLOCK * plan.BLOCK)
+        most = max(plan.BLOCK, min(self._batch, self._budget // each) // plan.BLOCK * plan.BLOCK)
         capacity = min(most, -(-n_draws // plan.BLOCK) * plan.BLOCK)
         while True:
             try:

@@ -8,7 +8,6 @@ leaves unsure is tried again in float64; what that leaves unsure is borderline.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import ClassVar
 
 import numpy as np
@@ -17,25 +16,19 @@ import torch
 from torch import Tensor
 
 from biasgpu.deferred.ensemble import DeferredEnsemble
-from biasgpu.engines.base import Engine, Prefixes
-from biasgpu.engines.triton_device import (
-    PlaceList,
-    budget_bytes,
-    find_device,
-    out_of_memory,
-)
+from biasgpu.engines.triton_device import PlaceList, out_of_memory
 from biasgpu.engines.triton_inputs import Inputs
+from biasgpu.engines.triton_screened import DeviceEngine
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.kernels import launch, plan
 from biasgpu.kernels.workspace import Workspace
 
-MAX_CALL = 1 << 23  # draws whose prefixes lie on the device at a time
 MAX_BATCH = 1 << 20
 HOPELESS_SHARE = 0.7  # of a stage's draws unsure in float32: the first try is not worth its while
 HOPELESS_DRAWS = 64  # that tell
 
 
-class TritonDeferredEngine(Engine):
+class TritonDeferredEngine(DeviceEngine):
     """Screens draws of a `DeferredEnsemble` on a GPU. See `Engine`.
 
     Args:
@@ -61,7 +54,6 @@ class TritonDeferredEngine(Engine):
         device: str | None = None,
         memory_bytes: int | None = None,
     ) -> None:
-        super().__init__(ensemble, x_train, y_train)
         reason = unsupported(ensemble)
         if reason:
             raise UsageError(
@@ -69,14 +61,12 @@ class TritonDeferredEngine(Engine):
                 why="its kernels make a layer's units from their names alone, in one pass.",
                 fix="engine='cpu' (--engine cpu), or method='direct' (--method direct).",
             )
-        self._device = find_device(device)
-        self.device = str(self._device)
+        super().__init__(ensemble, x_train, y_train, device=device, memory_bytes=memory_bytes)
         self._plan = ensemble.plan
-        self._stages = plan.stages(len(y_train))
-        self._memory = memory_bytes
+        # Draws that reach samples beyond these, if ever one does, are the law's.
+        self._stages = [n for n in plan.stages(len(y_train)) if n <= plan.MAX_SAMPLES]
         self._batch = MAX_BATCH
         self._hopeless: set[int] = set()  # stages that are tried in float64 at once
-        self._note = ""
         self._n_outputs = ensemble.n_outputs
         arranged = ensemble.n_arrangements > 1
         self._units_at_first = -1 if arranged else sum(c << 4 * c for c in range(12))
@@ -84,52 +74,40 @@ class TritonDeferredEngine(Engine):
         self._labels = self._to_device(y_train)
         self._rule = self._inputs.early_rule() if arranged else None
 
-    @property
-    def granularity(self) -> int:
-        """Draws that keep a GPU busy for long enough."""
-        return 1 << 16
-
-    @property
-    def minimum(self) -> int:
-        """Fewer draws leave a part of the GPU idle."""
-        return 1 << 14
-
-    @property
-    def notice(self) -> str:
-        """How large batches are, where memory ran out."""
-        return self._note
-
-    def screen(self, first_draw: int, n_draws: int) -> Prefixes:
-        """See `Engine.screen`.
-
-        Raises:
-            ResourceError: not even one draw fits the device's memory.
-        """
-        result = np.empty(n_draws, dtype=np.uint16)
-        on_gpu = self._device.type == "cuda"
-        with torch.cuda.device(self._device) if on_gpu else nullcontext():
-            for start in range(0, n_draws, MAX_CALL):
-                n = min(MAX_CALL, n_draws - start)
-                result[start : start + n] = self._screen(first_draw + start, n)
-        return result
-
-    def _screen(self, first_draw: int, n: int) -> Prefixes:
+    def _screen(self, first_draw: int, prefix: Tensor) -> None:
         name = np.array([self.ensemble.seed, first_draw], dtype=np.uint64).view(np.int64)
         where = self._to_device(name)
-        # Borderline until decided.
-        prefix = torch.full((n,), -1, dtype=torch.int16, device=self._device)
         places = self._first_places(where, prefix)
         for n_samples in self._stages:
             if not places.numel():
                 break
             places = self._stage(where, places, n_samples, prefix)
-        return prefix.cpu().numpy().view(np.uint16)
+
+    @property
+    def kinds(self) -> list[tuple[int, bool]]:
+        """See `DeviceEngine.kinds`."""
+        numbers = range(len(self._stages))
+        first = [] if self._rule is None else [(-1, False)]
+        return first + [(number, wide) for number in numbers for wide in (False, True)]
+
+    def start_stage(self, number: int, wide: bool, n_draws: int) -> None:
+        """See `DeviceEngine.start_stage`."""
+        name = self._to_device(np.array([self.ensemble.seed, 0], dtype=np.uint64).view(np.int64))
+        if number < 0:
+            self._first_places(name, torch.empty(n_draws, dtype=torch.int16, device=self._device))
+            return
+        n_samples = self._stages[number]
+        n = self._workspace(n_samples, n_draws, wide).capacity
+        prefix = torch.full((n,), -1, dtype=torch.int16, device=self._device)
+        places = torch.arange(n, dtype=torch.int64, device=self._device)
+        self._try(name, places, n_samples, wide, prefix, self._list(n), self._list(n))
 
     def _first_places(self, name: Tensor, prefix: Tensor) -> Tensor:
         """The draws that no early rule rejects."""
         n = prefix.numel()
         if self._rule is None:
             return torch.arange(n, dtype=torch.int64, device=self._device)
+        self.given[-1, False] += n
         left = self._list(n)
         launch.reject(
             name, self._rule, prefix, left.counter, left.values, n=n, n_outputs=self._n_outputs
@@ -144,14 +122,17 @@ class TritonDeferredEngine(Engine):
         """
         n, last = places.numel(), n_samples == len(self.y_train)
         going = self._list(0 if last else n)
+        number = self._stages.index(n_samples)
         if n_samples not in self._hopeless:
             unsure = self._list(n)
             self._try(name, places, n_samples, False, prefix, going, unsure)
+            self.given[number, False] += n
             places = unsure.values[: unsure.length()]
             if n >= HOPELESS_DRAWS and places.numel() > HOPELESS_SHARE * n:
                 self._hopeless.add(n_samples)
         if places.numel():
             self._try(name, places, n_samples, True, prefix, going, self._list(0))
+            self.given[number, True] += places.numel()
         return going.values[: going.length()]
 
     def _try(
@@ -198,8 +179,7 @@ class TritonDeferredEngine(Engine):
         """Memory for as many draws as there is room for; batches are halved where there is not."""
         each = plan.bytes_per_draw(n_samples, self._n_outputs, wide)
         most = plan.max_capacity(n_samples, self._n_outputs)
-        budget = budget_bytes(self._device) if self._memory is None else self._memory
-        capacity = max(1, min(n_draws, self._batch, budget // each, most))
+        capacity = max(1, min(n_draws, self._batch, self._budget // each, most))
         while True:
             try:
                 return Workspace.make(n_samples, self._n_outputs, capacity, wide, self._device)

@@ -1,114 +1,149 @@
-"""How long each kernel of method "direct" takes, and what the device can do at best, measured."""
+"""How long each kernel of an engine's first stage takes, and what it makes of that time."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from biasgpu.engines.triton_direct import TritonDirectEngine
-from biasgpu.kernels import ceilings, direct_launch
-from biasgpu.kernels import direct_plan as plan
-from biasgpu.kernels.launch import OPTIONS, interpreted
+from biasgpu.engines.triton_clock import Clock, Spread
+from biasgpu.engines.triton_device import on_device
+from biasgpu.engines.triton_screened import DeviceEngine
+from biasgpu.kernels import direct_launch, launch
+from biasgpu.kernels.direct_plan import BLOCK
+from biasgpu.kernels.work import Work, of
 
 REPEATS = 5
-ROWS = 8
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel with its arguments, ready to be started again."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    args: tuple[Any, ...]
+    options: dict[str, Any]
+
+    def start(self) -> None:
+        """Start it."""
+        self.kernel[self.grid](*self.args, **self.options)
+
+    def reset(self) -> None:
+        """Empty the lists that it appends to: they have room for one launch."""
+        for name, value in self._given.items():
+            if name.endswith("counter_ptr"):
+                value.zero_()
+
+    @property
+    def work(self) -> Work:
+        """By the model of `kernels.work`."""
+        numbers = {name: v for name, v in self._given.items() if isinstance(v, int)}
+        return of(self.kernel.__name__, numbers | self.options, self.grid[0])
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        names = [name for name in self.kernel.arg_names if name not in self.options]
+        return dict(zip(names, self.args, strict=True))
 
 
 @dataclass(frozen=True)
 class KernelTime:
-    """A kernel of the first stage, the fastest of several times.
+    """A kernel of the first stage, measured alone.
 
     Attributes:
-        kernel: its name; `layer`: of the program, numbered from 0.
-        draws_per_s: draws that it takes a second.
+        kernel: its name; `layer`: that it works for, numbered from 0.
+        draws_per_s, low, high: draws that it takes a second: the median, the least and the most.
+        words_per_s: random words it makes.
+        flops_per_s: products and sums of values and of their bounds, two each.
+        bytes_per_s: read and written, of the caches mostly.
     """
 
     kernel: str
     layer: int
     draws_per_s: float
+    low: float
+    high: float
+    words_per_s: float
+    flops_per_s: float
+    bytes_per_s: float
 
 
-def kernel_times(engine: TritonDirectEngine, n_draws: int) -> list[KernelTime]:
-    """Time the kernels that the first stage starts, one by one, in float32.
+def kernel_times(engine: DeviceEngine, n_draws: int, repeats: int = REPEATS) -> list[KernelTime]:
+    """Time the kernels of the first stage and of what comes before it, one by one, in float32.
 
     Args:
-        engine: whose layers.
-        n_draws: draws of a launch.
+        engine: whose kernels.
+        n_draws: draws of a launch, if there is memory for so many.
+        repeats: how often each is timed, after one to warm up.
     """
-    names, best = engine.names(0, n_draws), dict[int, tuple[str, float]]()
-    stage = engine.stages[0]
-    space = engine.space(stage.padded, n_draws, False)
-    names = names.slice(0, space.capacity)
-    run = direct_launch._run
-    number = 0
+    found = [one for number in (-1, 0) for one in launches(engine, number, False, n_draws)]
+    clock = Clock(torch.device(engine.device))
+    times: list[list[float]] = [[] for _ in found]
+    with on_device(torch.device(engine.device)):
+        for repeat in range(repeats + 1):
+            # In order, so that each finds what the one before it leaves.
+            for one, seconds in zip(found, times, strict=True):
+                one.reset()
+                took = clock.seconds(one.start)
+                if repeat:
+                    seconds.append(took)
+    rows, layer = [], -1
+    for one, seconds in zip(found, times, strict=True):
+        kind, work = one.kernel.__name__.strip("_").removesuffix("_kernel"), one.work
+        layer += kind in ("draw", "dense", "outputs", "gram")
+        spread = Spread.of(seconds)
+        draws, each = spread.rate(work.draws), 1 / spread.median
+        rows.append(
+            KernelTime(
+                kind, max(layer, 0), draws.median, draws.low, draws.high, each * work.words,
+                each * work.flops, each * work.memory_bytes,
+            )
+        )  # fmt: skip
+    return rows
 
-    def timed(kernel: Any, on: torch.Tensor, grid: tuple[int, ...]) -> Any:
-        def launched(*args: Any, **options: Any) -> None:
-            nonlocal number
-            took = _seconds(lambda: run(kernel, on, grid)(*args, **options), on.device)
-            name, before = best.get(number, (kernel.__name__, took))
-            best[number] = (name, min(before, took))
-            number += 1
 
-        return launched
-
-    direct_launch._run = timed
-    try:
-        for _ in range(REPEATS + 1):  # the first time compiles
-            number = 0
-            engine.forward(names, stage, False, space)
-    finally:
-        direct_launch._run = run
-    found, layer = [], -1
-    for name, took in best.values():
-        kind = name.strip("_").removesuffix("_kernel")
-        layer += kind in ("draw", "dense")
-        found.append(KernelTime(kind, layer, names.places.numel() / max(took, 1e-9)))
+def launches(engine: DeviceEngine, number: int, wide: bool, n_draws: int) -> list[Launch]:
+    """The launches of a stage, each made once: see `DeviceEngine.start_stage`."""
+    found: list[Launch] = []
+    with on_device(torch.device(engine.device)), _recorded(found):
+        engine.start_stage(number, wide, n_draws)
     return found
 
 
-def device_ceilings(device: torch.device, programs: int = 1 << 14) -> dict[str, float]:
-    """Random words, float32 operations and bytes copied a second.
-
-    Args:
-        device: a GPU, or the CPU in Triton's interpreter (whose numbers mean nothing).
-        programs: of 64 threads.
-    """
-    rounds = 1 if interpreted() else 256
-    threads = programs * plan.BLOCK
-    whole = torch.zeros(threads, dtype=torch.int32, device=device)
-    real = torch.zeros(threads, dtype=torch.float32, device=device)
-    other = torch.empty_like(real)
-    options: dict[str, Any] = {"num_warps": direct_launch.WARPS, **OPTIONS}
-    words: Any = ceilings._words_kernel[(programs,)]
-    products: Any = ceilings._products_kernel[(programs,)]
-
-    def best(work: Callable[[], Any]) -> float:
-        return min([_seconds(work, device) for _ in range(REPEATS + 1)][1:])
-
-    took = {
-        "words": best(lambda: words(whole, rounds, BLOCK=plan.BLOCK, **options)),
-        "products": best(
-            lambda: products(real, 16 * rounds, ROWS=ROWS, BLOCK=plan.BLOCK, **options)
-        ),
-        "copied": best(lambda: other.copy_(real)),
-    }
-    return {
-        "words_per_s": 4 * rounds * threads / took["words"],
-        "flops_per_s": 2 * ROWS * 16 * rounds * threads / took["products"],
-        "bytes_per_s": 8 * threads / took["copied"],
-    }
+def total_work(engine: DeviceEngine) -> Work:
+    """What its kernels had to do for all draws that it was given so far."""
+    draws, words, products, memory = 0, 0.0, 0.0, 0.0
+    for (number, wide), n in engine.given.items():
+        draws += n
+        for one in launches(engine, number, wide, BLOCK):
+            work = one.work
+            words += n * work.words / work.draws
+            products += n * work.products / work.draws
+            memory += n * work.memory_bytes / work.draws
+    return Work(draws, round(words), round(products), round(memory))
 
 
-def _seconds(work: Callable[[], Any], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return max(time.perf_counter() - start, 1e-9)
+@contextmanager
+def _recorded(found: list[Launch]) -> Iterator[None]:
+    """Within it every launch is noted, and made."""
+    modules: tuple[Any, ...] = (launch, direct_launch)
+    run = launch._run
+
+    def noted(kernel: Any, on: torch.Tensor, grid: tuple[int, ...]) -> Callable[..., None]:
+        def started(*args: Any, **options: Any) -> None:
+            run(kernel, on, grid)(*args, **options)
+            found.append(Launch(kernel, grid, args, options))
+
+        return started
+
+    for module in modules:
+        module._run = noted
+    try:
+        yield
+    finally:
+        for module in modules:
+            module._run = run

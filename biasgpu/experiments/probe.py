@@ -20,7 +20,7 @@ from biasgpu import engines
 from biasgpu import experiment as experiments
 from biasgpu.engines.base import Engine
 from biasgpu.sampling.pace import Pace as Sizes
-from biasgpu.sampling.screening import screen
+from biasgpu.sampling.screening import screened
 from biasgpu.study import Study
 from biasgpu.study.jobs import Job
 from biasgpu.study.work import make_task
@@ -206,17 +206,17 @@ def _screen(
     n_train, draws_each = experiment.task.n_train, experiment.n_counted
     enough = min(LEAST_FITS, fits)
     counts = np.zeros(n_train + 1, dtype=np.int64)
-    pace = Sizes(engine.granularity, minimum=engine.minimum)
+    pace = Sizes(engine.granularity, minimum=engine.minimum, maximum=engine.maximum)
     next_draw, n_measured, measured_s, spent_s = 0, 0, 0.0, 0.0
     while spent_s < seconds or (counts[n_train] < enough and spent_s < PATIENCE * seconds):
         n = pace.next()
         started_s = time.perf_counter()
-        prefixes, _ = screen(engine, next_draw, n, threads=threads)
+        found, _ = screened(engine, next_draw, n, threads=threads)
+        counts += found.counts()
         took_s = time.perf_counter() - started_s
         if not next_draw:
             took_s = min(took_s, seconds / 4)  # the rest was compiling
         pace.measured(n, took_s)
-        counts += np.bincount(prefixes, minlength=n_train + 1)
         next_draw, spent_s = next_draw + n, spent_s + took_s
         if spent_s > GROWING * seconds or not n_measured:  # batches grow: the first tell little
             n_measured, measured_s = n_measured + n, measured_s + took_s

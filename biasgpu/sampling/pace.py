@@ -8,7 +8,7 @@ FIRST_DRAWS = 64  # so that something is heard of even slow networks soon
 FIRST_WORK = 1e10  # multiplications: some seconds for two cores
 FEWEST_DRAWS = 16  # compiled engines try so many at once: fewer take as long
 GROWTH = 4  # a batch is at most so many times the one before: the first ones are no measure
-MAX_DRAWS = 1 << 23  # bounds the memory for their prefixes
+MAX_DRAWS = 1 << 27  # of any engine; most have a lower bound of their own
 
 
 class Pace:
@@ -18,6 +18,7 @@ class Pace:
         granularity: the engine works best on multiples of so many draws.
         fixed: always take so many instead, if given.
         minimum: fewer draws would take as long.
+        maximum: more draws would not fit the memory.
         work: multiplications that a draw may take, its test set included; 0 if unknown.
         rows: networks that are measured at once: fewer take as long. A batch is then made large
             enough to find so many, as long as screening it takes no longer than measuring them (or
@@ -30,11 +31,13 @@ class Pace:
         fixed: int | None = None,
         *,
         minimum: int = 1,
+        maximum: int = MAX_DRAWS,
         work: float = 0.0,
         rows: int = 1,
     ) -> None:
         self._granularity = max(1, granularity)
         self._minimum = minimum
+        self._maximum = maximum
         self._fixed = fixed
         affordable = max(FEWEST_DRAWS, int(min(FIRST_DRAWS, FIRST_WORK / max(work, 1.0))))
         self._first = min(self._granularity, affordable)
@@ -56,7 +59,7 @@ class Pace:
         if not self._last:
             return self._first
         target_s = BATCH_S if left_s is None else min(BATCH_S, max(0.0, left_s))
-        most = min(GROWTH * self._last, MAX_DRAWS)
+        most = min(GROWTH * self._last, self._maximum, MAX_DRAWS)
         balanced_s = max(target_s, min(self._measuring_s, MOST_SCREENING_S))
         screening_s = balanced_s if left_s is None else min(balanced_s, max(0.0, left_s))
         full = min(self._rows * self._draws_per_row, self._screened_per_s * screening_s)

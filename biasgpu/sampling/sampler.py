@@ -11,7 +11,7 @@ import numpy.typing as npt
 from biasgpu import answers, engines
 from biasgpu import experiment as experiments
 from biasgpu.architectures import Architecture
-from biasgpu.curve import count_prefixes, kept_rows
+from biasgpu.curve import kept_rows, least_kept
 from biasgpu.drawn import DrawnNetworks
 from biasgpu.engines.base import Engine
 from biasgpu.errors import NonFiniteError, UsageError
@@ -21,8 +21,8 @@ from biasgpu.measured import measured, prepare_measures
 from biasgpu.priors import Prior
 from biasgpu.sampling.batch import Batch
 from biasgpu.sampling.pace import Pace
-from biasgpu.sampling.screening import check, screen
-from biasgpu.sampling.stopping import cut
+from biasgpu.sampling.screening import check, screened
+from biasgpu.sampling.stopping import cut_at
 from biasgpu.task import Task
 
 PATIENCE_S = 1.0  # by which a batch may run over a time that was set
@@ -64,6 +64,7 @@ class Sampler:
             engine.granularity,
             batch_draws,
             minimum=engine.minimum,
+            maximum=engine.maximum,
             work=work,
             rows=answers.TOGETHER if answers.quick(experiment.ensemble) else 1,
         )
@@ -114,10 +115,13 @@ class Sampler:
         start = time.perf_counter()
         experiment, (first, before) = self._experiment, self._state
         task = experiment.task
-        prefixes, borderline = screen(self._engine, first, n_draws, threads=self._threads)
-        n_kept = cut(prefixes, task.n_train, fits_left)
-        prefixes = prefixes[:n_kept]
-        places = kept_rows(prefixes, experiment.points, before, experiment.curve_fits)
+        found, borderline = screened(self._engine, first, n_draws, threads=self._threads)
+        keeping = experiment.points, before, experiment.curve_fits
+        survivors, prefixes = found.at_least(least_kept(*keeping))
+        n_kept = cut_at(survivors[prefixes == task.n_train], n_draws, fits_left)
+        prefixes = prefixes[survivors < n_kept]
+        kept = kept_rows(prefixes, *keeping)
+        places, prefixes, counts = survivors[kept], prefixes[kept], found.counts(n_kept)
         screened_s = time.perf_counter()
         rows = evaluate(
             experiment.ensemble,
@@ -126,11 +130,10 @@ class Sampler:
             keep_predictions=experiment.keep_predictions,
             threads=self._threads,
         )
-        check(rows, prefixes[places], self._engine)
+        check(rows, prefixes, self._engine)
         if experiment.measures:
             drawn = DrawnNetworks(task, experiment.ensemble, rows.index, rows)
             rows = measured(rows, drawn, threads=self._threads)
-        counts = count_prefixes(prefixes, task.n_train)
         elapsed_s = time.perf_counter() - start
         batch = Batch(
             first_draw=first,

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from biasgpu import exact
 from biasgpu.decision import decide
-from biasgpu.engines.base import BORDERLINE, Engine
+from biasgpu.engines.base import BORDERLINE, Engine, Screened
 from biasgpu.errors import BiasgpuError
 from biasgpu.evaluate import GROUP_BYTES
 from biasgpu.fits import Fits
@@ -36,14 +36,24 @@ def screen(
     Raises:
         NonFiniteError: a draw with a logit that is infinite or not a number.
     """
-    prefixes = engine.screen(first_draw, n_draws)
-    borderline = np.flatnonzero(prefixes == BORDERLINE)
+    found, borderline = screened(engine, first_draw, n_draws, threads=threads)
+    return found.prefixes(), borderline
+
+
+def screened(
+    engine: Engine, first_draw: int, n_draws: int, *, threads: int | None = None
+) -> tuple[Screened, npt.NDArray[np.int64]]:
+    """The same, the exact prefixes left where the engine computes."""
+    found = engine.screened(first_draw, n_draws)
+    borderline = left = found.at_least(BORDERLINE)[0]
     if len(borderline):
-        engine.settle(first_draw, prefixes, threads=threads)
-        left = borderline[prefixes[borderline] == BORDERLINE]
+        if found.on_host is not None:
+            engine.settle(first_draw, found.on_host, threads=threads)
+            left = borderline[found.on_host[borderline] == BORDERLINE]
         draws = np.uint64(first_draw) + left.astype(np.uint64)
-        prefixes[left] = decide_prefixes(engine, draws, threads=threads)
-    return prefixes, borderline
+        decided = decide_prefixes(engine, draws, threads=threads)
+        found.decide(left, decided.astype(np.uint16))
+    return found, borderline
 
 
 def decide_prefixes(

@@ -162,7 +162,11 @@ def cut(prefixes: npt.NDArray[np.integer], n_train: int, fits_left: int | None) 
         n_train: training samples.
         fits_left: fits still asked for (1 or more), or None.
     """
-    if fits_left is None:
-        return len(prefixes)
-    places = np.flatnonzero(prefixes == n_train)
-    return len(prefixes) if len(places) < fits_left else int(places[fits_left - 1]) + 1
+    return cut_at(np.flatnonzero(prefixes == n_train), len(prefixes), fits_left)
+
+
+def cut_at(places: npt.NDArray[np.int64], n_draws: int, fits_left: int | None) -> int:
+    """The same for `n_draws` draws of which only the places of fits are known, increasing."""
+    if fits_left is None or len(places) < fits_left:
+        return n_draws
+    return int(places[fits_left - 1]) + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import ClassVar
 
 import numpy as np
@@ -10,8 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from biasgpu.engines.torch_engine import out_of_memory
-from biasgpu.engines.triton_engine import find_device
+from biasgpu.engines.triton_device import (
+    budget_bytes,
+    find_device,
+    on_device,
+    out_of_memory,
+    release_memory,
+)
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.kernels import train_plan
@@ -21,9 +25,7 @@ from biasgpu.training.order import orders
 from biasgpu.training.recipe import Recipe
 from biasgpu.training.trainers.base import Trainer, Trajectories
 
-MEMORY_SHARE = 0.5  # of what is free
 MAX_PROGRAMS = 1 << 14  # of a launch, so that it ends in time
-INTERPRETED_BYTES = 1 << 26
 # Kept weights, epochs and gradient norms of some networks.
 Found = tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.float64]]
 
@@ -120,8 +122,8 @@ class TritonTrainer(Trainer):
         kept = np.empty((n, len(self.recipe.kept), self._plan.n_parameters), np.float32)
         epochs = np.empty(n, np.int64)
         norms = np.empty((n, self.recipe.epochs + 1 if self.gradient_norms else 0))
-        on_gpu, done = self._device.type == "cuda", 0
-        with torch.cuda.device(self._device) if on_gpu else nullcontext():
+        done = 0
+        with on_device(self._device):
             while done < n:
                 chunk = draws[done : done + self._capacity() * train_plan.GROUP]
                 found = self._within_memory(chunk)
@@ -140,11 +142,7 @@ class TritonTrainer(Trainer):
 
     def _capacity(self) -> int:
         """Programs of a launch."""
-        budget = self._memory
-        if budget is None:
-            budget = INTERPRETED_BYTES
-            if self._device.type == "cuda":
-                budget = int(MEMORY_SHARE * torch.cuda.mem_get_info(self._device)[0])
+        budget = budget_bytes(self._device) if self._memory is None else self._memory
         kept = 4 * train_plan.GROUP * self._plan.n_parameters * len(self.recipe.kept)
         kept += 8 * train_plan.GROUP * (self.recipe.epochs + 1) * self._plan.n_sums
         return max(1, min(self._programs, budget // (self._plan.bytes_per_program + 2 * kept)))
@@ -164,8 +162,7 @@ class TritonTrainer(Trainer):
                 fix="use a smaller width (--width), or engine='torch' (--engine torch).",
             )
         self._programs = programs // 2
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(self._device)
         return None
 
     def _launch(self, draws: npt.NDArray[np.uint64]) -> Found:
