@@ -125,9 +125,7 @@ def _convolve(
 
 
 @njit
-def _run(
-    op: int, table: int, masks: int, w: int, from_: int, to: int, back: bool
-) -> None:
+def _run(op: int, table: int, masks: int, w: int, from_: int, to: int, back: bool) -> None:
     """A convolution from `from_` to `to`, addresses of all tensors: forward, or its gradient back.
 
     One place calls what takes long to compile.

@@ -13,7 +13,10 @@ from biasgpu.training.cpu.digest import trainer_digest
 @cache
 def planes_digest() -> int:
     """64 bits over every source file that ends up in the trainer's machine code."""
-    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(biasgpu.training.batch_norm.__file__)]
+    files = [
+        *sorted(Path(__file__).parent.glob("*.py")),
+        Path(biasgpu.training.batch_norm.__file__),
+    ]
     digest = hashlib.sha256(trainer_digest().to_bytes(8, "little"))
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

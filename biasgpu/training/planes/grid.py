@@ -106,5 +106,6 @@ def _runs(steps: Sequence[Step]) -> list[int]:
 def _larger(one: Grid | None, other: Grid) -> Grid:
     if one is None:
         return other
-    pairs = zip((one.rows, one.stride, one.reach), (other.rows, other.stride, other.reach))
-    return Grid(*(max(pair) for pair in pairs))
+    return Grid(
+        max(one.rows, other.rows), max(one.stride, other.stride), max(one.reach, other.reach)
+    )

@@ -48,9 +48,7 @@ def logit_gradient(
 
 
 @njit
-def classified(
-    logits: int, labels: int, samples: int, n: int, outputs: int, stride: int
-) -> bool:
+def classified(logits: int, labels: int, samples: int, n: int, outputs: int, stride: int) -> bool:
     """Whether all of `n` samples are right; ties go to the lowest class, as in `decision`."""
     for s in range(n):
         label, at = whole(labels, whole(samples, s)), s * stride

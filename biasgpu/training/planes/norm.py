@@ -109,9 +109,7 @@ def forward(op: int, masks: int, w: int, values: int, statistics: int, mode: int
 
 
 @njit
-def backward(
-    op: int, masks: int, w: int, values: int, grads: int, g: int, statistics: int
-) -> None:
+def backward(op: int, masks: int, w: int, values: int, grads: int, g: int, statistics: int) -> None:
     """Gradients by weights and biases to `g`, and by the inputs, by the batch's statistics.
 
     Args (in numba): addresses, as for `forward`; `grads` of all tensors' gradients.

@@ -77,7 +77,7 @@ def _pick(start: int, step: int) -> Any:
     @intrinsic
     def pick(typingctx: Any, a: Any, b: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return shuffled(builder, *args, [start + step * k for k in range(16)])
+            return shuffled(builder, args[0], args[1], [start + step * k for k in range(16)])
 
         return f32x16(f32x16, f32x16), codegen
 
@@ -94,7 +94,7 @@ def _weave(start: int) -> Any:
     @intrinsic
     def weave(typingctx: Any, a: Any, b: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return shuffled(builder, *args, lanes)
+            return shuffled(builder, args[0], args[1], lanes)
 
         return f32x16(f32x16, f32x16), codegen
 

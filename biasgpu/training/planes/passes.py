@@ -112,5 +112,3 @@ def backward(
             _flatten(op, grads, True)
         else:
             _element_back(op, peek(factors, k), values, grads)
-
-

@@ -132,6 +132,15 @@ def batch_sizes(recipe: Recipe, n_train: int, norms: bool) -> list[int]:
     return list(dict.fromkeys(found))
 
 
+def needed(steps: Sequence[Step]) -> bool:
+    """Whether something is in a network that sixteen side by side have no code for."""
+    return any(
+        isinstance(step.layer, BatchNorm2d | Fork | Scale)
+        or (step.linear is not None and step.linear.bias == "none")
+        for step in steps
+    )
+
+
 def unsupported(ensemble: Ensemble, recipe: Recipe, n_train: int = 2) -> str | None:
     """Why a network at a time cannot be trained by compiled code, or None if it can.
 
@@ -278,7 +287,7 @@ def _mark_additions(rows: list[npt.NDArray[np.int64]]) -> None:
     """Going back, who comes first to a gradient writes it, and the others add to it."""
     written: set[int] = set()
     for row in reversed(rows):
-        for place, add, down in ((c.OTHER, c.OTHER_ADD, c.OTHER_DOWN), (c.SRC, c.ADD, c.DOWN)):
+        for tensor, add, down in ((c.OTHER, c.OTHER_ADD, c.OTHER_DOWN), (c.SRC, c.ADD, c.DOWN)):
             if row[down]:
-                row[add] = int(row[place]) in written
-                written.add(int(row[place]))
+                row[add] = int(row[tensor]) in written
+                written.add(int(row[tensor]))

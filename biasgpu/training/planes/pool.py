@@ -142,5 +142,3 @@ def pool(op: int, values: int, grads: int, back: bool) -> None:
                     )
                 else:
                     _windows(values + at, values + to, stride, width, size)
-
-

@@ -172,9 +172,7 @@ class WeightTile:
         sums, inputs, rows, taps = self._sums, self._inputs, self._rows, self._taps
 
         @intrinsic
-        def products(
-            typingctx: Any, given: Any, up: Any, plane: Any, x: Any, place: Any
-        ) -> Any:
+        def products(typingctx: Any, given: Any, up: Any, plane: Any, x: Any, place: Any) -> Any:
             def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
                 given, up, plane, x, place = args
                 across = [

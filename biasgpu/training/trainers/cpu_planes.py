@@ -22,7 +22,7 @@ from biasgpu.training.cpu.plan import STATES
 from biasgpu.training.order import orders
 from biasgpu.training.planes import train as kernel
 from biasgpu.training.planes.digest import kind
-from biasgpu.training.planes.plan import Plan, lay_out, unsupported
+from biasgpu.training.planes.plan import Plan, lay_out, needed, unsupported
 from biasgpu.training.recipe import Recipe
 from biasgpu.training.trainers.base import Trainer, Trajectories
 
@@ -189,4 +189,4 @@ class CpuPlanesTrainer(Trainer):
         self._workers.close()
 
 
-__all__ = ["CpuPlanesTrainer", "unsupported"]
+__all__ = ["CpuPlanesTrainer", "needed", "unsupported"]
