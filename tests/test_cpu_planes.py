@@ -172,6 +172,14 @@ def test_flat_inputs_and_one_logit() -> None:
     check(ensemble, Recipe("momentum", 0.05, 2, 3), [0, 1], 5)
 
 
+@pytest.mark.parametrize("shape", [(2, 5, 37), (1, 4, 67)])
+def test_rows_longer_than_two_vectors(shape: tuple[int, ...]) -> None:
+    layers = [Conv2d(3, "none", kernel=3, padding=1), *residual(BatchNorm2d()), MaxPool2d(2)]
+    layers += [Conv2d(2, kernel=2, padding=1), ReLU(), Flatten()]
+    ensemble = Ensemble(Architecture("long", layers), priors.make("uniform"), shape, 2, 3)
+    check(ensemble, Recipe(learning_rate=0.02, epochs=2), [0], 4)
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_tied_window_gives_all_to_its_first_element(size: int) -> None:
     """Constant windows tie exactly; rows and columns differ outside of each."""

@@ -1,7 +1,7 @@
 """Max-pools of one network: windows of two side by side in the lanes, others one by one.
 
-A vector of windows may end beyond its row. What it would write there is zeros, forward over numbers
-that are zeros already or written later, and back added to what is there.
+A vector of windows may end beyond its row. What it writes there is zeros, over numbers that are
+zeros already or written later, since rows are taken in their order; or it adds zeros to them.
 """
 
 from __future__ import annotations
@@ -61,9 +61,14 @@ def _pairs(x: int, y: int, stride: int, width: int) -> None:
         put_vector(y, column, where(_lanes(width - column), best, zero))
 
 
+@njit(forceinline=True)
+def _put(down: int, place: int, value: Any, more: bool) -> None:
+    put_vector(down, place, value + vector(down, place) if more else value)
+
+
 @njit
-def _pairs_back(x: int, y: int, up: int, down: int, stride: int, width: int) -> None:
-    """The gradient of such a row, added: to the first largest of each window."""
+def _pairs_back(x: int, y: int, up: int, down: int, stride: int, width: int, more: bool) -> None:
+    """The gradient of such a row, written or added: to the first largest of each window."""
     zero: Any = spread(0.0)
     for column in range(0, width, LANES):
         at = 2 * column
@@ -79,13 +84,10 @@ def _pairs_back(x: int, y: int, up: int, down: int, stride: int, width: int) -> 
         third, left = where(won, left, zero), where(won, zero, left)
         won = equal(odd(c, d), best)
         fourth = where(won, left, zero)
-        put_vector(down, at, vector(down, at) + woven_first(first, second))
-        rest = at + LANES
-        put_vector(down, rest, vector(down, rest) + woven_rest(first, second))
-        at += stride
-        put_vector(down, at, vector(down, at) + woven_first(third, fourth))
-        rest = at + LANES
-        put_vector(down, rest, vector(down, rest) + woven_rest(third, fourth))
+        _put(down, at, woven_first(first, second), more)
+        _put(down, at + LANES, woven_rest(first, second), more)
+        _put(down, at + stride, woven_first(third, fourth), more)
+        _put(down, at + stride + LANES, woven_rest(third, fourth), more)
 
 
 @njit
@@ -118,6 +120,8 @@ def pool(op: int, values: int, grads: int, back: bool) -> None:
     """A max-pool: outputs, or (`back`) gradients by the inputs, at addresses."""
     size, stride = whole(op, SIZE), whole(op, STRIDE)
     width, n = whole(op, OUT_WIDTH), whole(op, PLANES) * whole(op, SRC_VECTORS)
+    # What a second vector of a row would write beyond its end is the row below, half done.
+    more = whole(op, ADD) != 0 or width > LANES
     if back:
         if whole(op, DOWN) == 0:
             return
@@ -133,7 +137,9 @@ def pool(op: int, values: int, grads: int, back: bool) -> None:
                 at, to = NUMBER * (here + row * size * stride), there + row * whole(op, OUT_STRIDE)
                 to *= NUMBER
                 if size == 2 and back:
-                    _pairs_back(values + at, values + to, grads + to, grads + at, stride, width)
+                    _pairs_back(
+                        values + at, values + to, grads + to, grads + at, stride, width, more
+                    )
                 elif size == 2:
                     _pairs(values + at, values + to, stride, width)
                 elif back:
