@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from biasgpu.canonical import initial_parameters
-from biasgpu.engines.cpu import ahead
 from biasgpu.engines.cpu.chunked import default_threads
 from biasgpu.engines.cpu.digest import is_compiled, note_compiled
 from biasgpu.engines.cpu.workers import Workers
@@ -178,10 +177,8 @@ class CpuPlanesTrainer(Trainer):
         """See `Trainer.prepare`: compiles, or loads what is compiled."""
         shape = (0, len(self._marks), len(self.plan.places.order))
         nothing = np.empty(shape, np.float32), np.empty(0, np.int64)
-        ahead.start("training")
         norms = np.empty((0, self.recipe.epochs + 1))
         self._run(self._space(), np.empty(0, np.uint64), *nothing, norms)
-        ahead.wait("training")
         note_compiled(kind())
 
     def close(self) -> None:
