@@ -41,7 +41,7 @@ WORKS: dict[str, Architecture] = {
     "train-resnet4-2/6": resnet4("2/6"),
 }
 N_TRAIN = 16
-TARGET = 10.0
+TARGETS = {"train-lenet-2/6": 10.0}  # times the published way, of engine cpu
 INIT = "kaiming-uniform"
 RECIPE = Recipe("sgd", 0.01, 2, 60)
 AT_ONCE = (8, 16, 32, 64, 128, 256, 512)
