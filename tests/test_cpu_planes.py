@@ -244,9 +244,6 @@ def test_company_threads_and_norms_change_nothing(recipe: Recipe) -> None:
 def test_what_is_kept_is_what_shorter_training_ends_with(epochs: int) -> None:
     recipe = replace(RECIPES[0], epochs=5, keep_epochs=(0, 1, 3))
     long = train(mixed(), recipe, DRAWS[:3])
-    short = train(mixed(), Recipe(learning_rate=0.05, epochs=epochs, batch_size=4), DRAWS[:3])
-    if epochs == 0:
-        assert (short.weights[:, 0] == long.weights[:, 0]).all()
     short = train(mixed(), replace(recipe, epochs=epochs, keep_epochs=()), DRAWS[:3])
     assert (short.weights[:, 0] == long.weights[:, recipe.kept.index(epochs)]).all()
     assert short.epochs.tolist() == [epochs] * 3
@@ -290,12 +287,9 @@ def test_what_has_no_compiled_form_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_machine_code_goes_stale_with_any_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = digest.planes_digest()
-    digest.planes_digest.cache_clear()
-    other = digest.trainer_digest() ^ 1
+    before, other = digest.planes_digest(), digest.trainer_digest() ^ 1
     monkeypatch.setattr(digest, "trainer_digest", lambda: other)
-    assert digest.planes_digest() != before
-    digest.planes_digest.cache_clear()
+    assert digest.planes_digest.__wrapped__() != before
 
 
 def test_no_draws_and_preparation() -> None:
@@ -304,4 +298,3 @@ def test_no_draws_and_preparation() -> None:
     trainer.prepare()
     assert trainer.notice == "" and trainer.granularity == 1
     assert len(trainer.train(np.empty(0, np.uint64)).epochs) == 0
-    trainer.close()
