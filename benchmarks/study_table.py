@@ -26,7 +26,8 @@ def markdown(rows: list[dict[str, str]]) -> str:
             )
             continue
         work, trainer = row["work"].split(" ")
-        asked = f"{training.TARGET:.0f} x" if trainer == "cpu" else ""
+        target = training.TARGETS.get(work) if trainer == "cpu" else None
+        asked = f"{target:.0f} x" if target else ""
         lines.append(
             f"| networks trained a second by engine `{trainer}`, "
             f"{work.removeprefix('train-')}, N = 16, 60 epochs | "

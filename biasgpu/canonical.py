@@ -74,7 +74,8 @@ def _fill_batch_norm(
 ) -> None:
     """A batch norm of all draws, as training begins with it: means of 0, variances of 1."""
     blocks = step.first_block + np.arange(step.units * step.blocks_per_unit)
-    words = rng.words_of(ensemble.seed, draws, blocks).reshape(len(draws), step.units, -1)
+    words = rng.words_of(ensemble.seed, draws, blocks)
+    words = words.reshape(len(draws), step.units, step.blocks_per_unit * rng.WORDS_PER_BLOCK)
     weight, bias = ensemble.prior.normalizer(words)
     result[:, place[0] : place[1]], result[:, place[1] : place[2]] = weight, bias
     result[:, place[3] : place[4]] = 1.0

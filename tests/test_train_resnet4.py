@@ -143,6 +143,16 @@ def test_resume_goes_on(data: Path, tmp_path: Path) -> None:
     assert np.allclose(found.fits.weights, whole.fits.weights, rtol=0, atol=1e-4)
 
 
+def test_the_compiled_trainer_resumes_to_the_bit(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    assert _train(data, 5, output=path, engine="auto").engine == "cpu"
+    done = _run("train", "--resume", str(path), "--networks", str(NETWORKS))
+    assert done.exit_code == 0, done.stderr  # two of five were trained again, and compared
+    whole, found = _train(data, engine="cpu"), biasgpu.open(path)
+    assert_same(found, whole)
+    assert 1 < found.n_fits < NETWORKS and found.verify().n_wrong == 0
+
+
 @pytest.mark.crash
 def test_kill_and_resume(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "run.h5"

@@ -14,8 +14,9 @@ from biasgpu.training.recipe import Recipe
 WORK = "train-lenet-2/6"
 
 
-def test_all_follow_the_law() -> None:
-    assert training.disagreements(WORK, networks=4) == []
+@pytest.mark.parametrize("work", training.WORKS)
+def test_all_follow_the_law(work: str) -> None:
+    assert training.disagreements(work, networks=4) == []
 
 
 def test_who_strays_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -62,7 +64,8 @@ def make(
     x_train = np.ascontiguousarray(x_train, dtype=np.float32)
     y_train = np.ascontiguousarray(y_train, dtype=np.int64)
     if name == AUTO:
-        name = _choose(ensemble, recipe) if device in (None, "cpu") else "torch"
+        on_cpu = device in (None, "cpu")
+        name = _choose(ensemble, recipe, len(y_train)) if on_cpu else "torch"
     elif name in ("reference", "cpu") and device not in (None, "cpu"):
         raise UsageError(
             f"the {name} engine computes on the CPU, not on {device}.",
@@ -83,10 +86,7 @@ def make(
 
         return ReferenceTrainer(ensemble, x_train, y_train, recipe, gradient_norms=gradient_norms)
     if name == "cpu":
-        from biasgpu.training.trainers.cpu import CpuTrainer
-        from biasgpu.training.trainers.cpu_search import CpuSearchTrainer
-
-        return (CpuSearchTrainer if recipe.searches else CpuTrainer)(
+        return _cpu(ensemble, recipe, len(y_train))[0](
             ensemble, x_train, y_train, recipe, gradient_norms=gradient_norms, threads=threads
         )
     if name == "torch":
@@ -110,14 +110,28 @@ def _installed(name: str) -> bool:
     return find_spec(PACKAGE[name]) is not None
 
 
-def _choose(ensemble: Ensemble, recipe: Recipe) -> str:
+def _choose(ensemble: Ensemble, recipe: Recipe, n_train: int = 2) -> str:
     reasons = available()
-    if reasons["cpu"] is None:
-        from biasgpu.training.trainers.cpu import unsupported
-
-        if unsupported(ensemble, recipe) is None:
-            return "cpu"
+    if reasons["cpu"] is None and _cpu(ensemble, recipe, n_train)[1] is None:
+        return "cpu"
     return "torch" if reasons["torch"] is None else "reference"
+
+
+def _cpu(
+    ensemble: Ensemble, recipe: Recipe, n_train: int
+) -> tuple[Callable[..., Trainer], str | None]:
+    """Which cpu trainer it is to be, and why it does not take this, or None.
+
+    Sixteen networks side by side where their layers allow it, else one at a time.
+    """
+    from biasgpu.training.trainers import cpu, cpu_planes
+    from biasgpu.training.trainers.cpu_search import CpuSearchTrainer
+
+    if recipe.searches:
+        return CpuSearchTrainer, cpu.unsupported(ensemble, recipe)
+    if cpu_planes.needed(ensemble.steps):
+        return cpu_planes.CpuPlanesTrainer, cpu_planes.unsupported(ensemble, recipe, n_train)
+    return cpu.CpuTrainer, cpu.unsupported(ensemble, recipe)
 
 
 __all__ = ["AUTO", "NAMES", "Trainer", "Trajectories", "make"]
