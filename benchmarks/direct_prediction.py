@@ -44,6 +44,11 @@ def trips(launch: Launch) -> list[list[float]]:
             windows = n["rows_out"] * n["columns_out"]
             channels, kernel = n["n_channels"], launch.constants["KERNEL"]
             return [[channels], [windows, channels, kernel]]
+        case "_product_kernel":
+            return [[n["n_steps"]]]
+        case "_digits_kernel":
+            fields = 32 // launch.constants["BITS"]
+            return [[-(-n["n_inputs"] // 32)], [n["n_steps"] * fields]]
         case "_decide_kernel":
             return [[n["n_samples"]]]
         case _:

@@ -182,7 +182,7 @@ def _nvidia(cubin: bytes) -> dict[str, int]:
     loops = [
         (int(target, 16), int(address, 16))
         for address, text in lines
-        for target in re.findall(r"BRA (?:`\(\S+\)|0x)([0-9a-f]+)", text)
+        for target in re.findall(r"BRA(?:\.U !?UP\d,)? (?:`\(\S+\)|0x)([0-9a-f]+)", text)
         if int(target, 16) < int(address, 16)
     ]
     innermost = min((end - begin for begin, end in loops), default=0) // 16 + bool(loops)

@@ -48,6 +48,34 @@ def dense(
     return settle(y, _bound(error, live, constants), constants, rectified)
 
 
+def exact_dense(
+    weight: Floats,
+    bias: Floats | None,
+    x: Floats,
+    slack: Floats,
+    constants: Floats,
+    rectified: bool,
+    most: float,
+) -> tuple[Floats, Floats]:
+    """The twin of `direct_digits` and `direct_tensor` for one draw, of what they bound.
+
+    Args:
+        weight, bias, x, slack, constants, rectified: as those of `dense`.
+        most: more than any |weight| before it is rounded, a power of two times the prior's step.
+
+    Returns:
+        activations and slack, `(samples, units)`.
+    """
+    y, live, top = x @ weight.T, slack.sum(axis=1, keepdims=True), np.abs(x).max(axis=1)
+    n_terms = weight.shape[1]
+    if bias is not None:
+        y, live, top, n_terms = y + bias, live + constants[2], np.maximum(top, 1.0), n_terms + 1
+    unit = np.ldexp(1.0, np.clip(np.frexp(top)[1] - 1, -40, 100) - 29)[:, None]
+    bound = most * (live + 33.0 * n_terms * unit)
+    bound = np.where(live == 0, 0.0, bound + 2.0**-20 * np.abs(y) + constants[1])
+    return settle(y, bound, constants, rectified)
+
+
 def convolution(
     weight: Floats,
     bias: Floats | None,

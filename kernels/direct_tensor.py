@@ -53,6 +53,14 @@ def _assembly(bits: int) -> str:
 ASSEMBLY_32 = tl.constexpr(_assembly(32))
 ASSEMBLY_16 = tl.constexpr(_assembly(16))
 ASSEMBLY_8 = tl.constexpr(_assembly(8))
+# A permutation that repeats the sign of each byte, and what it says of them.
+MAGNITUDES = tl.constexpr("""
+{
+.reg .b32 a;
+prmt.b32 a, $1, $1, 0xba98;
+xor.b32 $0, $1, a;
+}
+""")
 
 
 @triton.jit
@@ -98,6 +106,26 @@ def planes(words, BITS: tl.constexpr, PACKED: tl.constexpr):
     return b3, b2, b1, b0
 
 
+@triton.jit
+def magnitudes(bytes_, PACKED: tl.constexpr):
+    """Of a number's upper byte b: b, or -1 - b where it is negative.
+
+    One more than it, times what the byte stands for, is no less than the number's magnitude.
+    """
+    if PACKED:
+        found = tl.inline_asm_elementwise(
+            MAGNITUDES, "=r,r", [bytes_], dtype=tl.int8, is_pure=True, pack=4
+        )
+    else:
+        found = bytes_ ^ (bytes_ >> 7)
+    return found
+
+
+@triton.jit
+def _bound(bytes_, slacks, error, PACKED: tl.constexpr):
+    return tl.dot(magnitudes(bytes_, PACKED), tl.load(slacks), error, out_dtype=tl.int32)
+
+
 # One compiled kernel for all values: none of them is worth another.
 @triton.jit(
     do_not_specialize=["n", "first_block", "blocks_per_unit", "n_units", "n_steps"]
@@ -106,6 +134,7 @@ def _product_kernel(
     name_ptr,
     places_ptr,
     digits_ptr,
+    slacks_ptr,
     numbers_ptr,
     output_ptr,
     next_slack_ptr,
@@ -120,6 +149,7 @@ def _product_kernel(
     BITS: tl.constexpr,
     PACKED: tl.constexpr,
     SAMPLES: tl.constexpr,
+    BOUNDS: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -131,12 +161,16 @@ def _product_kernel(
         digits_ptr: int8 `(n, n_steps, 32 / BITS, 4 SAMPLES, 32)`: of the inputs, in the order in
             which the weights come: those of each field of a word on their own. With SHARED without
             the first axis.
-        numbers_ptr: float32 `(n, 3, SAMPLES)`, with SHARED `(3, SAMPLES)`: what one is worth, what
-            joins the sum, and the bound of all errors but those of the last roundings.
+        slacks_ptr: int8 `(n, n_steps, 32 / BITS, BOUNDS, 32)`: slacks in the same order, and zeros
+            behind those of the samples. Not used with SHARED.
+        numbers_ptr: float32 `(n, 4, SAMPLES)`, with SHARED `(4, SAMPLES)`: what a unit of a sum is
+            worth, what joins the sum, what an output's error is below, but for the last roundings
+            and, without SHARED, for a sum of magnitudes times slacks; what a unit of that is worth.
         output_ptr, next_slack_ptr: float32 `(n / BLOCK, SAMPLES, n_units, BLOCK)`: get activations
             and slack.
         n_steps: of STEP blocks, which cover a unit's.
         PACKED: see `planes`.
+        BOUNDS: columns of the product of bounds, a multiple of SAMPLES.
 
     Grid: with SHARED `cdiv(n, BLOCK) * cdiv(n_units, ROWS / BLOCK)`, else `n * cdiv(n_units, ROWS)`.
     Bytes: 128 SAMPLES a step, of the cache mostly; 8 SAMPLES an output.
@@ -160,7 +194,8 @@ def _product_kernel(
         lane = row * 0 + (here % BLOCK).to(tl.int32)
         slot = here + row * 0
         digits_ptr += here * n_steps * (32 // BITS) * size
-        numbers_ptr += here * 3 * SAMPLES
+        slacks_ptr += here * n_steps * (32 // BITS) * BOUNDS * words
+        numbers_ptr += here * 4 * SAMPLES
     exists = unit < n_units
     unit = tl.minimum(unit, n_units - 1)
     place = tl.load(places_ptr + slot, mask=slot < n, other=0)
@@ -171,33 +206,45 @@ def _product_kernel(
     stream = tl.full((), 0, tl.uint32)
     column = tl.arange(0, columns)
     digits = digits_ptr + tl.arange(0, words)[:, None] + column[None, :] * words
+    slacks = slacks_ptr + tl.arange(0, words)[:, None] + tl.arange(0, BOUNDS)[None, :] * words
     upper = tl.zeros([ROWS, columns], tl.int32)
     middle = upper
     lower = upper
+    error = tl.zeros([ROWS, BOUNDS], tl.int32)
     for _ in range(n_steps):
         w0, w1, w2, w3 = philox(block, stream, draw_low, draw_high, key_low, key_high)
         block += STEP
         made = tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), [ROWS, words])
         b3, b2, b1, b0 = planes(made, BITS, PACKED)
-        x = tl.load(digits)
         if BITS == 32:
+            x = tl.load(digits)
             upper = tl.dot(b3, x, upper, out_dtype=tl.int32)
             middle = tl.dot(b2, x, middle, out_dtype=tl.int32)
             lower = tl.dot(b1, x, lower, out_dtype=tl.int32)
-            digits += size
+            if not SHARED:
+                error = _bound(b3, slacks, error, PACKED)
         elif BITS == 16:
-            other = tl.load(digits + size)
+            x = tl.load(digits)
             upper = tl.dot(b1, x, upper, out_dtype=tl.int32)
             middle = tl.dot(b0, x, middle, out_dtype=tl.int32)
-            upper = tl.dot(b3, other, upper, out_dtype=tl.int32)
-            middle = tl.dot(b2, other, middle, out_dtype=tl.int32)
-            digits += 2 * size
+            x = tl.load(digits + size)
+            upper = tl.dot(b3, x, upper, out_dtype=tl.int32)
+            middle = tl.dot(b2, x, middle, out_dtype=tl.int32)
+            if not SHARED:
+                error = _bound(b1, slacks, error, PACKED)
+                error = _bound(b3, slacks + BOUNDS * words, error, PACKED)
         else:
-            upper = tl.dot(b0, x, upper, out_dtype=tl.int32)
+            upper = tl.dot(b0, tl.load(digits), upper, out_dtype=tl.int32)
             upper = tl.dot(b1, tl.load(digits + size), upper, out_dtype=tl.int32)
             upper = tl.dot(b2, tl.load(digits + 2 * size), upper, out_dtype=tl.int32)
             upper = tl.dot(b3, tl.load(digits + 3 * size), upper, out_dtype=tl.int32)
-            digits += 4 * size
+            if not SHARED:
+                error = _bound(b0, slacks, error, PACKED)
+                error = _bound(b1, slacks + BOUNDS * words, error, PACKED)
+                error = _bound(b2, slacks + 2 * BOUNDS * words, error, PACKED)
+                error = _bound(b3, slacks + 3 * BOUNDS * words, error, PACKED)
+        digits += (32 // BITS) * size
+        slacks += (32 // BITS) * BOUNDS * words
     total = upper.to(tl.float32)
     if BITS >= 16:
         total = total * 256.0 + middle.to(tl.float32)
@@ -209,6 +256,9 @@ def _product_kernel(
     sample = tl.arange(0, SAMPLES)
     y = tl.sum(parts, axis=2) + tl.load(numbers_ptr + SAMPLES + sample)[None, :]
     bound = tl.load(numbers_ptr + 2 * SAMPLES + sample)[None, :]
+    if not SHARED:
+        each = tl.sum(tl.reshape(error, [ROWS, BOUNDS // SAMPLES, SAMPLES]), axis=1)
+        bound += each.to(tl.float32) * tl.load(numbers_ptr + 3 * SAMPLES + sample)[None, :]
     tiny, _, gain, inject, floor = load_constants(constants_ptr, False)
     bound = tl.where(bound == 0.0, 0.0, bound + ROUNDINGS * tl.abs(y) + tiny)
     bound = tl.where(bound < OVERFLOW, bound, float("inf"))  # what is not a number, too

@@ -21,11 +21,12 @@ class Digits:
     """Inputs as whole numbers: see `direct_tensor._product_kernel`.
 
     Attributes:
-        digits: int8; numbers: float32.
-        shared: the same for all draws.
+        digits, slacks: int8; numbers: float32.
+        shared: the same for all draws, and without slacks.
     """
 
     digits: Tensor
+    slacks: Tensor
     numbers: Tensor
     shared: bool
 
@@ -36,9 +37,16 @@ class Digits:
             ValueError: there is not, or types differ.
         """
         draws, device = 1 if self.shared else programs * plan.BLOCK, self.digits.device
-        each = tensor_plan.n_digits(drawn.blocks_per_unit, drawn.bits, samples)
-        _expect("digits", self.digits, torch.int8, draws * each, device)
-        _expect("numbers", self.numbers, torch.float32, draws * 3 * samples, device)
+        each = tensor_plan.n_inputs(drawn.blocks_per_unit, drawn.bits)
+        columns = 0 if self.shared else tensor_plan.bounds(samples, maker())
+        _expect("digits", self.digits, torch.int8, draws * each * 4 * samples, device)
+        _expect("slacks", self.slacks, torch.int8, draws * each * columns, device)
+        _expect("numbers", self.numbers, torch.float32, draws * 4 * samples, device)
+
+
+def maker() -> str:
+    """Whose GPUs PyTorch was built for: "cuda" or "hip"."""
+    return "hip" if torch.version.hip else "cuda"
 
 
 def digits(
@@ -53,10 +61,11 @@ def digits(
         raise ValueError("inputs are float32, every draw's own")
     _expect("constants", constants, torch.float64, 6, names.name.device)
     direct._run(_digits._digits_kernel, names.name, direct._grid(names, samples))(
-        inputs.values, inputs.slack, to.digits, to.numbers, constants,
-        names.places.numel(), n_inputs,
-        tensor_plan.steps(drawn.blocks_per_unit), BIASED=biased, BITS=drawn.bits, SAMPLES=samples,
-        BLOCK=plan.BLOCK, num_warps=direct.WARPS, **OPTIONS,
+        inputs.values, inputs.slack, to.digits, to.slacks, to.numbers, constants,
+        names.places.numel(), n_inputs, tensor_plan.steps(drawn.blocks_per_unit),
+        BIASED=biased, BITS=drawn.bits, SAMPLES=samples,
+        BOUNDS=tensor_plan.bounds(samples, maker()), BLOCK=plan.BLOCK,
+        num_warps=direct.WARPS, **OPTIONS,
     )  # fmt: skip
 
 
@@ -79,11 +88,14 @@ def product(
         if grid[0] > plan.MAX_OFFSET:
             raise ValueError(f"{grid[0]} tiles; 32 bits do not number them")
     # The assembler's permutations are NVIDIA's, and the interpreter knows no assembler.
-    packed = not (interpreted() or torch.version.hip)
+    packed = not interpreted() and maker() == "cuda"
+    # Left to itself, NVIDIA's assembler would rather spill a few registers.
+    registers = {"maxnreg": tensor_plan.REGISTERS[samples]} if maker() == "cuda" else {}
     direct._run(_tensor._product_kernel, names.name, grid)(
-        names.name, names.places, inputs.digits, inputs.numbers, outputs.values, outputs.slack,
-        constants, names.places.numel(), drawn.first_block, drawn.blocks_per_unit, drawn.n_units,
+        names.name, names.places, inputs.digits, inputs.slacks, inputs.numbers, outputs.values,
+        outputs.slack, constants, names.places.numel(), drawn.first_block, drawn.blocks_per_unit, drawn.n_units,
         tensor_plan.steps(drawn.blocks_per_unit), SHARED=inputs.shared, RECTIFIED=rectified,
-        BITS=drawn.bits, PACKED=packed, SAMPLES=samples, ROWS=rows, BLOCK=plan.BLOCK,
-        num_warps=tensor_plan.WARPS, num_stages=1, **OPTIONS,
+        BITS=drawn.bits, PACKED=packed, SAMPLES=samples,
+        BOUNDS=tensor_plan.bounds(samples, maker()), ROWS=rows, BLOCK=plan.BLOCK,
+        num_warps=tensor_plan.WARPS, num_stages=1, **OPTIONS, **registers,
     )  # fmt: skip

@@ -11,7 +11,8 @@ DEPTH = 32  # of a product: a step's words, one weight of each
 DIGITS = 4  # of an input
 ROWS = (64, 32)  # of a tile
 WARPS = 2
-MAX_TERMS = 1 << 15  # of a sum: 2^14 times as many, three times, fit an integer of 32 bits
+REGISTERS = {2: 168, 4: 200, 8: 255}  # that the compiler may take, by samples
+MAX_TERMS = 1 << 15  # of a sum: 2^14 times as many fit an integer of 32 bits
 LEAST_STEP, MOST_STEP = 2.0**-50, 2.0**30  # of a weight: what is computed with it is in range
 LEAST_COLUMNS = {"cuda": 8, "hip": 16}  # of a product; with fewer AMD's matrix cores are not used
 
@@ -38,9 +39,14 @@ def rows(n_units: int, shared: bool) -> int:
     return min(ROWS, key=lambda size: (-(-n_units // size) * size, -size))
 
 
-def n_digits(n_blocks: int, bits: int, samples: int) -> int:
-    """Digits of the inputs of a draw, on some samples: bytes."""
-    return steps(n_blocks) * (32 // bits) * DIGITS * samples * DEPTH
+def n_inputs(n_blocks: int, bits: int) -> int:
+    """Inputs of a unit, filled up to whole steps."""
+    return steps(n_blocks) * (32 // bits) * DEPTH
+
+
+def bounds(samples: int, maker: str) -> int:
+    """Columns of the product of bounds: one a sample, and as many as matrix cores take at least."""
+    return max(samples, LEAST_COLUMNS[maker])
 
 
 def takes(n_terms: int, step: float, normal: bool) -> bool:

@@ -79,8 +79,8 @@ class Forward:
 
     def _first_digits(self, stage: Stage) -> Digits:
         if stage.first not in self._digits:
-            parts = (self._to_device(part) for part in shared_digits(self._program, stage))
-            self._digits[stage.first] = Digits(*parts, shared=True)
+            digits, numbers = map(self._to_device, shared_digits(self._program, stage))
+            self._digits[stage.first] = Digits(digits, digits, numbers, shared=True)
         return self._digits[stage.first]
 
     def _exact(self, samples: int) -> Exact:

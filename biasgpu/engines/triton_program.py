@@ -151,24 +151,18 @@ class Program:
         size = 8 if wide else 4
         activations = 4 * samples * self.features  # values and slack, of two layers
         groups = 4 * samples * max(op.units for op in self.ops)
-        digits = 0 if wide else samples * (self.padded_weights + 3)
-        return size * (activations + groups + self.conv_weights + digits)
+        digits = 0 if wide else self.padded_inputs * (4 * samples + max(samples, 16))
+        return size * (activations + groups + self.conv_weights) + digits + 16 * samples
 
     @property
-    def padded_weights(self) -> int:
-        """The most weights of a unit that a dense layer behind the first has, in whole steps.
+    def padded_inputs(self) -> int:
+        """The most inputs, filled up to whole steps, of a layer that may go to tensor cores.
 
-        Their inputs' digits take four bytes a sample: see `tensor_plan`.
+        Not of the first, whose inputs all draws share.
         """
-        return max(
-            (
-                tensor_plan.n_digits(drawn.blocks_per_unit, drawn.bits, 1) // tensor_plan.DIGITS
-                for number, op in enumerate(self.ops)
-                for drawn in [self.weights(number)]
-                if number and not op.kernel and not drawn.normal
-            ),
-            default=0,
-        )
+        drawn = [self.weights(n) for n, op in enumerate(self.ops) if n and not op.kernel]
+        sizes = [tensor_plan.n_inputs(w.blocks_per_unit, w.bits) for w in drawn if not w.normal]
+        return max(sizes, default=0)
 
     @property
     def features(self) -> int:

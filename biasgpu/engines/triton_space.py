@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from biasgpu.engines.triton_program import Program
+from biasgpu.kernels import tensor_plan
 from biasgpu.kernels.direct_launch import Activations, Names
-from biasgpu.kernels.tensor_launch import Digits
+from biasgpu.kernels.tensor_launch import Digits, maker
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,12 @@ class Space:
             groups = samples * max(op.units for op in program.ops)
             return Activations(empty(features), empty(features), empty(groups), shared=False)
 
-        each = 0 if wide else samples * capacity
-        size = 4 * each * program.padded_weights
+        each = 0 if wide else capacity * program.padded_inputs
+        columns = tensor_plan.bounds(samples, maker())
         digits = Digits(
-            torch.empty(size, dtype=torch.int8, device=device),
-            torch.empty(3 * each, dtype=torch.float32, device=device),
+            torch.empty(4 * samples * each, dtype=torch.int8, device=device),
+            torch.empty(columns * each, dtype=torch.int8, device=device),
+            torch.empty(4 * samples * capacity if each else 0, dtype=torch.float32, device=device),
             shared=False,
         )
         weights = empty(program.conv_weights)

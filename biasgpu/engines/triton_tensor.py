@@ -39,11 +39,11 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from biasgpu.engines.triton_program import Op, Program
 from biasgpu.kernels import direct_digits, tensor_plan
 from biasgpu.kernels.direct_plan import Stage
+from biasgpu.kernels.tensor_launch import maker
 
 RESTS = {32: 65793, 16: 257, 8: 1}
 UNITS_OF_BOUND = float(direct_digits.UNITS_OF_BOUND.value)
@@ -59,11 +59,10 @@ def layers(program: Program, samples: int) -> frozenset[int]:
 
 def _taken(program: Program, number: int, op: Op, samples: int) -> bool:
     drawn, step = program.weights(number), op.step
-    maker = "hip" if torch.version.hip else "cuda"
     return (
         not op.kernel
         and tensor_plan.takes(step.columns, program.scale(number), drawn.normal)
-        and tensor_plan.DIGITS * samples >= tensor_plan.LEAST_COLUMNS[maker]
+        and tensor_plan.DIGITS * samples >= tensor_plan.LEAST_COLUMNS[maker()]
         and tensor_plan.pays(
             step.fan_in, op.units, drawn.blocks_per_unit, bits=drawn.bits, samples=samples,
             shared=number == 0,
@@ -77,7 +76,7 @@ def shared_digits(
     """The first layer's inputs for `direct_tensor._product_kernel`; as `direct_digits` makes others.
 
     Returns:
-        digits int8 `(steps, 32 / bits, 4 * stage.padded, 32)`, numbers float32 `(3, stage.padded)`.
+        digits int8 `(steps, 32 / bits, 4 * stage.padded, 32)`, numbers float32 `(4, stage.padded)`.
     """
     op, drawn, step = program.ops[0], program.weights(0), program.scale(0)
     x, slack, _ = program.shared(stage, wide=False, exact=frozenset({0}))
@@ -95,7 +94,7 @@ def shared_digits(
     bound = np.where(live == 0, 0.0, np.where(exponent > MOST, math.inf, bound))
     joins = RESTS[drawn.bits] * step * unit * whole.sum(axis=1)
     with np.errstate(over="ignore"):
-        numbers = np.stack([2.0 * step * unit, joins, bound]).astype(np.float32)
+        numbers = np.stack([2.0 * step * unit, joins, bound, 0.0 * bound]).astype(np.float32)
     n_steps, per_word = tensor_plan.steps(drawn.blocks_per_unit), 32 // drawn.bits
     padded = np.zeros((stage.padded, n_steps * tensor_plan.DEPTH * per_word), dtype=np.int64)
     padded[:, : x.shape[1]] = whole
