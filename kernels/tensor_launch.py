@@ -37,7 +37,7 @@ class Digits:
             ValueError: there is not, or types differ.
         """
         draws, device = 1 if self.shared else programs * plan.BLOCK, self.digits.device
-        each = tensor_plan.n_inputs(drawn.blocks_per_unit, drawn.bits)
+        each = tensor_plan.padded(drawn.blocks_per_unit, drawn.bits)
         columns = 0 if self.shared else tensor_plan.bounds(samples, maker())
         _expect("digits", self.digits, torch.int8, draws * each * 4 * samples, device)
         _expect("slacks", self.slacks, torch.int8, draws * each * columns, device)

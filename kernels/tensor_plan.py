@@ -1,7 +1,7 @@
 """Where dense layers of method "direct" go to tensor cores, and how they are cut: pure functions.
 
-Numbers are instructions of a thread in the machine code for sm_90 (`benchmarks/tensor_gain.py`);
-those for sm_80 differ by less than 3 %.
+Numbers are cycles of the pipe that binds, for a warp in the machine code for sm_90: issue where a
+thread multiplies, integer logic on tensor cores (`benchmarks/tensor_gain.py`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ LEAST_COLUMNS = {"cuda": 8, "hip": 16}  # of a product; with fewer AMD's matrix 
 
 # A weight where a thread multiplies, by samples: from inputs that all draws share, or of its own.
 THREAD = {
-    32: {2: (20.7, 21.1), 4: (27.6, 31.7), 8: (52.3, 65.8)},
-    16: {2: (19.4, 19.7), 4: (27.4, 30.8), 8: (55.8, 66.7)},
-    8: {2: (14.9, 15.3), 4: (22.4, 26.2), 8: (46.5, 60.7)},
+    32: {2: (21.0, 21.6), 4: (28.3, 32.6), 8: (53.6, 67.6)},
+    16: {2: (19.7, 20.2), 4: (28.0, 31.8), 8: (57.0, 68.7)},
+    8: {2: (15.2, 15.7), 4: (23.0, 27.0), 8: (47.7, 62.4)},
 }
-TENSOR = {32: 13.7, 16: 7.0, 8: 3.5}  # a weight on tensor cores, whatever the samples
-ROW = {2: 400, 4: 560, 8: 840}  # and a row of a tile: its place, its sums put together
-INPUT = 12  # and an input's digits, for each sample
+# A weight on tensor cores, whatever the samples; a row of a tile, its place found and its sums put
+# together; an input's digits, for each sample.
+TENSOR = {32: (14.7, 16.0), 16: (7.6, 8.7), 8: (3.5, 4.4)}
+ROW = {2: (370, 660), 4: (525, 880), 8: (830, 1200)}
+FEW_ROWS = 300  # more a row, where a tile has the lesser number of them
+INPUT = 45
 
 
 def steps(n_blocks: int) -> int:
@@ -39,7 +42,7 @@ def rows(n_units: int, shared: bool) -> int:
     return min(ROWS, key=lambda size: (-(-n_units // size) * size, -size))
 
 
-def n_inputs(n_blocks: int, bits: int) -> int:
+def padded(n_blocks: int, bits: int) -> int:
     """Inputs of a unit, filled up to whole steps."""
     return steps(n_blocks) * (32 // bits) * DEPTH
 
@@ -55,21 +58,21 @@ def takes(n_terms: int, step: float, normal: bool) -> bool:
 
 
 def pays(
-    n_inputs: int, n_units: int, n_blocks: int, *, bits: int, samples: int, shared: bool
+    fan_in: int, n_units: int, n_blocks: int, *, bits: int, samples: int, shared: bool
 ) -> bool:
-    """Whether a layer takes fewer instructions on tensor cores than where a thread multiplies.
+    """Whether a layer takes less time on tensor cores than where a thread multiplies.
 
     Args:
-        n_inputs: of a unit.
+        fan_in: inputs of a unit.
         n_blocks: Philox blocks of a unit.
         samples: of a stage, padded.
         shared: all draws have the same inputs.
     """
     if samples not in ROW:
         return False
-    per_block = 128 // bits
-    thread = THREAD[bits][samples][not shared] * n_units * n_blocks * per_block
-    n_rows = n_units if shared else -(-n_units // rows(n_units, shared)) * rows(n_units, shared)
-    each = TENSOR[bits] * steps(n_blocks) * STEP * per_block + ROW[samples]
-    tensor = n_rows * each + (0 if shared else INPUT * n_inputs * samples)
-    return tensor < thread
+    per_block, own, size = 128 // bits, not shared, rows(n_units, shared)
+    thread = THREAD[bits][samples][own] * n_units * n_blocks * per_block
+    each = TENSOR[bits][own] * steps(n_blocks) * STEP * per_block + ROW[samples][own]
+    each += FEW_ROWS if size < ROWS[0] else 0
+    n_rows = -(-n_units // size) * size if own else n_units
+    return n_rows * each + own * INPUT * fan_in * samples < thread

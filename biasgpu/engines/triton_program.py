@@ -161,7 +161,7 @@ class Program:
         Not of the first, whose inputs all draws share.
         """
         drawn = [self.weights(n) for n, op in enumerate(self.ops) if n and not op.kernel]
-        sizes = [tensor_plan.n_inputs(w.blocks_per_unit, w.bits) for w in drawn if not w.normal]
+        sizes = [tensor_plan.padded(w.blocks_per_unit, w.bits) for w in drawn if not w.normal]
         return max(sizes, default=0)
 
     @property
