@@ -28,7 +28,7 @@ from biasgpu.engines.triton_forward import Forward
 from biasgpu.engines.triton_program import Program
 from biasgpu.engines.triton_space import DrawList, Space
 from biasgpu.ensemble import Ensemble
-from biasgpu.kernels import direct_launch
+from biasgpu.kernels import direct_launch, tensor_plan
 from biasgpu.kernels import direct_plan as plan
 
 META = torch.device("meta")
@@ -155,6 +155,8 @@ def binary(launch: Launch, target: str) -> Any:
         options.pop("maxnreg", None)
         if "PACKED" in constants:  # whose permutations are NVIDIA's
             constants["PACKED"] = False
+        if "BOUNDS" in constants:
+            constants["BOUNDS"] = tensor_plan.bounds(constants["SAMPLES"], "hip")
     # As for tensors of PyTorch: Triton looks at addresses when it launches.
     aligned = {
         (place,): [["tt.divisibility", 16]]

@@ -59,7 +59,8 @@ def executed(launch: Launch, target: str = "sm_90") -> Counter[str]:
     """Instructions of a draw's thread in all tiles of a launch, by pipe."""
     done = binary(launch, target)
     counts = sass.executed(sass.disassemble(done.asm["cubin"]), trips(launch))
-    return Counter({name: launch.tiles * count for name, count in counts.items()})
+    times = launch.tiles * launch.options["num_warps"] * WARP / launch.constants["BLOCK"]
+    return Counter({name: times * count for name, count in counts.items()})  # type: ignore[misc]
 
 
 def prediction(

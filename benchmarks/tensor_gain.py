@@ -64,7 +64,11 @@ def rows(targets: list[str]) -> Iterator[dict[str, Any]]:
                 for number, step in enumerate(steps):
                     layer = step.layer
                     assert isinstance(layer, Dense)
-                    drawn = {"bits": made.prior.bits, "samples": samples, "shared": not (number or images)}
+                    drawn = {
+                        "bits": made.prior.bits,
+                        "samples": samples,
+                        "shared": not (number or images),
+                    }
                     taken = tensor_plan.pays(
                         step.fan_in, layer.units, step.blocks_per_unit, **drawn
                     )

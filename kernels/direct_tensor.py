@@ -3,8 +3,8 @@
 A uniform weight is an odd integer times a step, and an integer is its bytes. An input is rounded to
 an integer, too, of 32 bits: four digits in base 256 (`direct_digits.py`). Tensor cores multiply
 bytes by digits and add up in 32-bit integers, without any rounding. What is left to bound is the
-input's rounding, the weight's (the law rounds odd times step once), and that of the few numbers into
-which float32 puts the sums together in the end: see `biasgpu/engines/triton_tensor.py`.
+input's rounding, the weight's (the law rounds odd times step once), and what float32 rounds where
+it puts the sums together in the end: see `biasgpu/engines/triton_tensor.py`.
 
 The rows of the product are units of draws. The first layer's inputs are every draw's, so it is one
 large product: a tile holds units of many draws. Later layers have inputs of their own, and a tile
@@ -172,10 +172,11 @@ def _product_kernel(
         PACKED: see `planes`.
         BOUNDS: columns of the product of bounds, a multiple of SAMPLES.
 
-    Grid: with SHARED `cdiv(n, BLOCK) * cdiv(n_units, ROWS / BLOCK)`, else `n * cdiv(n_units, ROWS)`.
+    Grid: with SHARED `cdiv(n, BLOCK) * cdiv(n_units, ROWS / BLOCK)`, else `n * cdiv(n_units,
+        ROWS)`.
     Bytes: 128 SAMPLES a step, of the cache mostly; 8 SAMPLES an output.
-    Operations: about 13 a weight of 32 BITS, of which 11 make it; on tensor cores 12 (16 BITS: 8;
-        8 BITS: 4) SAMPLES products and sums.
+    Operations: about 13 a weight of 32 BITS (7 of 16, 3.5 of 8), a little more without SHARED; on
+        tensor cores 12 (8, 4) SAMPLES products and sums, without SHARED BOUNDS more.
     Random words: one a weight (half or a quarter with 16 or 8 BITS), rounded up to whole steps.
     """
     columns: tl.constexpr = DIGITS * SAMPLES

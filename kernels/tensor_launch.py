@@ -53,7 +53,7 @@ def digits(
     names: Names, drawn: Weights, constants: Tensor, inputs: Activations, to: Digits,
     *, n_inputs: int, biased: bool, samples: int,
 ) -> None:  # fmt: skip
-    """See `direct_digits._digits_kernel`; `drawn` and `constants` are those of the layer to come."""
+    """See `direct_digits._digits_kernel`; `drawn` and `constants` are the coming layer's."""
     names.check()
     inputs.expect(n_inputs, 0, samples, names.programs)
     to.expect(drawn, samples, names.programs)
@@ -65,7 +65,7 @@ def digits(
         names.places.numel(), n_inputs, tensor_plan.steps(drawn.blocks_per_unit),
         BIASED=biased, BITS=drawn.bits, SAMPLES=samples,
         BOUNDS=tensor_plan.bounds(samples, maker()), BLOCK=plan.BLOCK,
-        num_warps=direct.WARPS, **OPTIONS,
+        num_warps=tensor_plan.DIGIT_WARPS, **OPTIONS,
     )  # fmt: skip
 
 
@@ -90,11 +90,12 @@ def product(
     # The assembler's permutations are NVIDIA's, and the interpreter knows no assembler.
     packed = not interpreted() and maker() == "cuda"
     # Left to itself, NVIDIA's assembler would rather spill a few registers.
-    registers = {"maxnreg": tensor_plan.REGISTERS[samples]} if maker() == "cuda" else {}
+    most = tensor_plan.max_registers(samples, inputs.shared)
+    registers = {"maxnreg": most} if maker() == "cuda" else {}
     direct._run(_tensor._product_kernel, names.name, grid)(
         names.name, names.places, inputs.digits, inputs.slacks, inputs.numbers, outputs.values,
-        outputs.slack, constants, names.places.numel(), drawn.first_block, drawn.blocks_per_unit, drawn.n_units,
-        tensor_plan.steps(drawn.blocks_per_unit), SHARED=inputs.shared, RECTIFIED=rectified,
+        outputs.slack, constants, names.places.numel(), drawn.first_block, drawn.blocks_per_unit,
+        drawn.n_units, tensor_plan.steps(drawn.blocks_per_unit), SHARED=inputs.shared, RECTIFIED=rectified,
         BITS=drawn.bits, PACKED=packed, SAMPLES=samples,
         BOUNDS=tensor_plan.bounds(samples, maker()), ROWS=rows, BLOCK=plan.BLOCK,
         num_warps=tensor_plan.WARPS, num_stages=1, **OPTIONS, **registers,

@@ -11,7 +11,7 @@ DEPTH = 32  # of a product: a step's words, one weight of each
 DIGITS = 4  # of an input
 ROWS = (64, 32)  # of a tile
 WARPS = 2
-REGISTERS = {2: 168, 4: 200, 8: 255}  # that the compiler may take, by samples
+DIGIT_WARPS = 4  # of the kernel that makes digits
 MAX_TERMS = 1 << 15  # of a sum: 2^14 times as many fit an integer of 32 bits
 LEAST_STEP, MOST_STEP = 2.0**-50, 2.0**30  # of a weight: what is computed with it is in range
 LEAST_COLUMNS = {"cuda": 8, "hip": 16}  # of a product; with fewer AMD's matrix cores are not used
@@ -40,6 +40,11 @@ def rows(n_units: int, shared: bool) -> int:
     if shared:
         return ROWS[0]
     return min(ROWS, key=lambda size: (-(-n_units // size) * size, -size))
+
+
+def max_registers(samples: int, shared: bool) -> int:
+    """What the compiler may take: as few as it does not spill with."""
+    return {2: 128 if shared else 168, 4: 200}.get(samples, 255)
 
 
 def padded(n_blocks: int, bits: int) -> int:

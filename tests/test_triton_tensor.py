@@ -140,7 +140,7 @@ def program(
         (paper_mlp("2/6"), "uniform", [{0}, {0}, {0}]),
         (lenet("2/6"), "uniform", [set(), set(), {2}]),
         (mlp(8, 1, bias="prior"), "uniform", [{0}, {0}, {0}]),
-        (mlp(512, 1), "uniform:1e-20", [set(), set(), set()]),
+        (mlp(512, 1), "uniform:1e-12", [set(), set(), set()]),
     ],
 )
 def test_the_plan(architecture: Architecture, prior: str, expected: list[set[int]]) -> None:

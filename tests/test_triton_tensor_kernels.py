@@ -243,7 +243,9 @@ def test_layers(prior: str, bias: Any, units: int, stage: plan.Stage) -> None:
         if number == 0:  # as if a unit were dead
             at = outputs.values[: plan.BLOCK], outputs.slack[: plan.BLOCK]
             at[0][:], at[1][:] = 0.0, 0.0
-            found, found_slack = (own(v, samples, op.units) for v in (outputs.values, outputs.slack))
+            found, found_slack = (
+                own(v, samples, op.units) for v in (outputs.values, outputs.slack)
+            )
         inputs, h, slacks = outputs, found, found_slack
 
 

@@ -13,10 +13,13 @@ whole number of units. Let h_k be the engine's input, which lies within e_k of H
 Then |y - sum_k v_k x_k| is at most
 
     sum_k |v_k| ((1 + eps) (1 + g) e_k + (eps + (1 + eps) g) |h_k| + unit)
-    <= W (sum_k slack_k + n unit)
+    <= sum_k |v_k| slack_k + W n unit
 
-with the slack of `direct_dense`, whose gain and inject are `margins.exact_sum_constants`. It is the
-same for all units of a layer, so no second product is needed.
+with the slack of `direct_dense`, whose gain and inject are `margins.exact_sum_constants`. Of the
+first layer's inputs, whose e is 0, W sum_k slack_k stands for the sum: the same for all units. Of
+others it is another exact product: with b an odd integer's upper byte, |v_k| is less than W (m + 1)
+/ 128 for m = b, or -1 - b if b is negative; and a slack is a whole number up to 127 of units of its
+own, rounded upwards.
 
 Putting the sums together rounds, in float32. An odd integer is 2 (b2 2^16 + b1 2^8 + b0) + 65793
 for signed bytes (16 bits: 2 (b1 2^8 + b0) + 257; 8 bits: 2 b0 + 1), and x_k = q3 2^24 + ... + q0.
@@ -73,7 +76,7 @@ def _taken(program: Program, number: int, op: Op, samples: int) -> bool:
 def shared_digits(
     program: Program, stage: Stage
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """The first layer's inputs for `direct_tensor._product_kernel`; as `direct_digits` makes others.
+    """The first layer's inputs for `direct_tensor._product_kernel`: see `direct_digits`.
 
     Returns:
         digits int8 `(steps, 32 / bits, 4 * stage.padded, 32)`, numbers float32 `(4, stage.padded)`.
