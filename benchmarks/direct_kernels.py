@@ -27,6 +27,7 @@ from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
 from biasgpu.engines.triton_forward import Forward
 from biasgpu.engines.triton_program import Program
 from biasgpu.engines.triton_space import DrawList, Space
+from biasgpu.engines.triton_tensor import stages
 from biasgpu.ensemble import Ensemble
 from biasgpu.kernels import direct_launch, tensor_plan
 from biasgpu.kernels import direct_plan as plan
@@ -83,7 +84,7 @@ def launches(
     """All launches of a block of draws that goes through every stage, in order."""
     x = np.ones((n_train, *ensemble.shape), dtype=np.float32)
     program, found = Program(ensemble, x), list[tuple[plan.Stage, Launch]]()
-    stage, run = plan.stages(n_train)[0], direct_launch._run
+    stage, run = stages(program, n_train)[0], direct_launch._run
     n = plan.BLOCK
 
     def record(kernel: Any, _: Any, grid: tuple[int, ...]) -> Any:
@@ -111,7 +112,7 @@ def launches(
     direct_launch._run = record
     try:
         forward = Forward(program, META)
-        for stage in plan.stages(n_train):
+        for stage in stages(program, n_train):
             for kind in wide:
                 space = Space.make(program, stage.padded, n, kind, META)
                 logits = forward(names, stage, kind, space)
