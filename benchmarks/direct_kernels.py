@@ -142,11 +142,15 @@ def variants(made: list[Ensemble], wide: tuple[bool, ...] = (False, True)) -> di
 
 
 def published() -> dict[str, Launch]:
-    """What the published architectures lead to, under uniform and normal priors."""
+    """What the published architectures lead to, under uniform and normal priors, and wide mlps.
+
+    Also a layer of few inputs, which all draws share: it stays with threads.
+    """
     ensembles = [ensemble(one) for one in PUBLISHED]
     normal = [ensemble(one, "kaiming-normal") for one in PUBLISHED[1:3]]
     wide = [ensemble(mlp(512, 2), name) for name in ("uniform", "kaiming-normal", "uniform8")]
-    return variants([*ensembles, *normal, *wide])
+    few = ensemble(mlp(40, 1), shape=(12,))
+    return variants([*ensembles, *normal, *wide, few])
 
 
 def binary(launch: Launch, target: str) -> Any:
