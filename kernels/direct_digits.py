@@ -69,7 +69,7 @@ def _digits_kernel(
     word = tl.arange(0, WORDS)
     lane = tl.arange(0, BLOCK)
     draw = program * BLOCK + lane
-    exists = draw < n
+    exists = draw < n  # others get zeros: later kernels read whole blocks
     from_ = (program * SAMPLES + sample) * n_inputs * BLOCK
     tops = tl.zeros([WORDS, BLOCK], tl.float32)
     worst = tl.zeros([WORDS, BLOCK], tl.float32)
@@ -99,7 +99,6 @@ def _digits_kernel(
     to += sample * (4 * WORDS) + word[:, None]
     slack_to = slacks_ptr + draw[None, :] * n_steps * per_word * (BOUNDS * WORDS)
     slack_to += sample * WORDS + word[:, None]
-    every = (word >= 0)[:, None] & exists[None, :]
     total = tl.zeros([WORDS, BLOCK], tl.int64)
     slacks = tl.zeros([WORDS, BLOCK], tl.int32)
     for turn in range(n_steps * per_word):
@@ -113,16 +112,16 @@ def _digits_kernel(
         total += x.to(tl.int64)
         for q in tl.static_range(4):  # pyright: ignore
             digit = x.to(tl.int8)  # its lowest byte, signed
-            tl.store(to + q * WORDS, digit, mask=every)
+            tl.store(to + q * WORDS, digit)
             x = (x - digit.to(tl.int32)) >> 8
         to += 4 * SAMPLES * WORDS
         units = tl.where(known[None, :], slack * by_slack[None, :], 0.0).to(tl.int32)
         units += (slack > 0.0).to(tl.int32)
         slacks += units
-        tl.store(slack_to, units.to(tl.int8), mask=every)
+        tl.store(slack_to, units.to(tl.int8))
         for other in tl.static_range(1, BOUNDS // SAMPLES):  # pyright: ignore
             nothing = (units * 0).to(tl.int8)
-            tl.store(slack_to + other * SAMPLES * WORDS, nothing, mask=every)
+            tl.store(slack_to + other * SAMPLES * WORDS, nothing)
         slack_to += BOUNDS * WORDS
     n_terms = n_inputs
     if BIASED:
@@ -135,7 +134,7 @@ def _digits_kernel(
     bound = tl.where(most_slack == 0.0, 0.0, bound)
     bound = tl.where(known, bound, float("inf"))
     numbers = numbers_ptr + draw * (4 * SAMPLES) + sample
-    tl.store(numbers, 2.0 * step * unit, mask=exists)
-    tl.store(numbers + SAMPLES, sum_ * (rest * step * unit), mask=exists)
-    tl.store(numbers + 2 * SAMPLES, bound, mask=exists)
-    tl.store(numbers + 3 * SAMPLES, of_slack * ROUNDED_UP, mask=exists)
+    tl.store(numbers, 2.0 * step * unit)
+    tl.store(numbers + SAMPLES, sum_ * (rest * step * unit))
+    tl.store(numbers + 2 * SAMPLES, bound)
+    tl.store(numbers + 3 * SAMPLES, of_slack * ROUNDED_UP)

@@ -172,8 +172,8 @@ def _product_kernel(
         PACKED: see `planes`.
         BOUNDS: columns of the product of bounds, a multiple of SAMPLES.
 
-    Grid: with SHARED `cdiv(n, BLOCK) * cdiv(n_units, ROWS / BLOCK)`, else `n * cdiv(n_units,
-        ROWS)`.
+    Grid: with SHARED `cdiv(n, BLOCK) * cdiv(n_units, ROWS / BLOCK)`, else `BLOCK` times
+        `cdiv(n, BLOCK) * cdiv(n_units, ROWS)`: lanes without a draw get zeros.
     Bytes: 128 SAMPLES a step, of the cache mostly; 8 SAMPLES an output.
     Operations: about 13 a weight of 32 BITS (7 of 16, 3.5 of 8), a little more without SHARED; on
         tensor cores 12 (8, 4) SAMPLES products and sums, without SHARED BOUNDS more.

@@ -84,9 +84,7 @@ def product(
     if inputs.shared:
         grid = direct._grid(names, -(-drawn.n_units // (rows // plan.BLOCK)))
     else:
-        grid = (names.places.numel() * -(-drawn.n_units // rows),)
-        if grid[0] > plan.MAX_OFFSET:
-            raise ValueError(f"{grid[0]} tiles; 32 bits do not number them")
+        grid = direct._grid(names, plan.BLOCK * -(-drawn.n_units // rows))
     # The assembler's permutations are NVIDIA's, and the interpreter knows no assembler.
     packed = not interpreted() and maker() == "cuda"
     # Left to itself, NVIDIA's assembler would rather spill a few registers.
