@@ -28,14 +28,15 @@ from biasgpu.architectures import Architecture, mlp
 from biasgpu.engines.triton_forward import Forward
 from biasgpu.engines.triton_program import Program
 from biasgpu.engines.triton_space import DrawList, Space
+from biasgpu.engines.triton_tensor import stages
 from biasgpu.ensemble import Ensemble
-from biasgpu.kernels import direct_launch
+from biasgpu.kernels import direct_launch, tensor_plan
 from biasgpu.kernels import direct_plan as plan
 
 META = torch.device("meta")
 TYPES = {
     torch.float32: "*fp32", torch.float64: "*fp64", torch.int64: "*i64", torch.int32: "*i32",
-    torch.int16: "*i16",
+    torch.int16: "*i16", torch.int8: "*i8",
 }  # fmt: skip
 
 
@@ -63,7 +64,8 @@ class Launch:
     def name(self) -> str:
         """The kernel and its constants, for people."""
         kind = self.kernel.__name__.strip("_").removesuffix("_kernel")
-        parts = [kind, f"{self.constants.get('SAMPLES', 1)}x{self.constants.get('UNITS', 1)}"]
+        tile = self.constants.get("ROWS", self.constants.get("UNITS", 1))
+        parts = [kind, f"{self.constants.get('SAMPLES', 1)}x{tile}"]
         flags = ("SHARED", "BIASED", "RECTIFIED", "POOLED", "NORMAL", "WIDE", "LAST")
         parts += [flag.lower() for flag in flags if self.constants.get(flag)]
         parts += [f"{self.constants['BITS']} bits"] if self.constants.get("BITS", 32) < 32 else []
@@ -76,12 +78,12 @@ def launches(
     """All launches of a block of draws that goes through every stage, in order."""
     x = np.ones((n_train, *ensemble.shape), dtype=np.float32)
     program, found = Program(ensemble, x), list[tuple[plan.Stage, Launch]]()
-    stage, run = plan.stages(n_train)[0], direct_launch._run
+    stage, run = stages(program, n_train)[0], direct_launch._run
     n = plan.BLOCK
 
     def record(kernel: Any, _: Any, grid: tuple[int, ...]) -> Any:
         def launched(*args: Any, **constants: Any) -> None:
-            known = ("num_warps", "enable_fp_fusion", "maxnreg")
+            known = ("num_warps", "num_stages", "enable_fp_fusion", "maxnreg")
             options = {key: constants.pop(key) for key in known if key in constants}
             names = [name for name in kernel.arg_names if name not in constants]
             given = dict(zip(names, args, strict=True))
@@ -104,7 +106,7 @@ def launches(
     direct_launch._run = record
     try:
         forward = Forward(program, META)
-        for stage in plan.stages(n_train):
+        for stage in stages(program, n_train):
             for kind in wide:
                 space = Space.make(program, stage.padded, n, kind, META)
                 logits = forward(names, stage, kind, space)
@@ -134,19 +136,33 @@ def variants(made: list[Ensemble], wide: tuple[bool, ...] = (False, True)) -> di
 
 
 def published() -> dict[str, Launch]:
-    """What the published architectures lead to, under uniform and normal priors."""
+    """What the published architectures lead to, under uniform and normal priors, and wide mlps.
+
+    Also a layer of few inputs, which all draws share: it stays with threads.
+    """
     ensembles = [ensemble(one) for one in PUBLISHED]
     normal = [ensemble(one, "kaiming-normal") for one in PUBLISHED[1:3]]
     wide = [ensemble(mlp(512, 2), name) for name in ("uniform", "kaiming-normal", "uniform8")]
-    return variants([*ensembles, *normal, *wide])
+    few = ensemble(mlp(40, 1), shape=(12,))
+    return variants([*ensembles, *normal, *wide, few])
 
 
 def binary(launch: Launch, target: str) -> Any:
     """Compile a launch for a target."""
-    source = ASTSource(launch.kernel, launch.signature, constexprs=launch.constants)
-    options = dict(launch.options)
+    constants, options = dict(launch.constants), dict(launch.options)
     if target.startswith("gfx"):
         options.pop("maxnreg", None)
+        if "PACKED" in constants:  # whose permutations are NVIDIA's
+            constants["PACKED"] = False
+        if "BOUNDS" in constants:
+            constants["BOUNDS"] = tensor_plan.bounds(constants["SAMPLES"], "hip")
+    # As for tensors of PyTorch: Triton looks at addresses when it launches.
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(launch.kernel.arg_names)
+        if launch.signature[name].startswith("*")
+    }
+    source = ASTSource(launch.kernel, launch.signature, constexprs=constants, attrs=aligned)
     return triton.compile(source, target=TARGETS[target], options=options)
 
 

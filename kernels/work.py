@@ -65,6 +65,23 @@ def _dense(m: Numbers, _: int) -> tuple[int, int, int, int]:
     return m["n"], words, 2 * samples * units * inputs, _size(m) * (loads + 2 * samples * units)
 
 
+def _digits(m: Numbers, _: int) -> tuple[int, int, int, int]:
+    samples, inputs = m["SAMPLES"], m["n_inputs"]
+    return m["n"], 0, 0, samples * (8 * inputs + 4 * inputs) + m["BOUNDS"] * inputs
+
+
+def _product(m: Numbers, _: int) -> tuple[int, int, int, int]:
+    # Products of values, whatever bytes and digits they are put together from; a shared layer's
+    # bounds take none.
+    samples, units, blocks = m["SAMPLES"], m["n_units"], m["blocks_per_unit"]
+    inputs = blocks * 128 // m["BITS"]
+    shared = m["SHARED"]
+    tiles = 0 if shared else -(-units // m["ROWS"])  # shared digits stay in the cache
+    loads = tiles * inputs * (4 * samples + m["BOUNDS"])
+    products = (1 if shared else 2) * samples * units * inputs
+    return m["n"], 4 * units * blocks, products, loads + 8 * samples * units
+
+
 def _draw(m: Numbers, _: int) -> tuple[int, int, int, int]:
     return (
         m["n"],
@@ -134,6 +151,8 @@ def _check(m: Numbers, _: int) -> tuple[int, int, int, int]:
 
 _MODELS: dict[str, Callable[[Numbers, int], tuple[int, int, int, int]]] = {
     "_dense_kernel": _dense,
+    "_digits_kernel": _digits,
+    "_product_kernel": _product,
     "_draw_kernel": _draw,
     "_convolution_kernel": _convolution,
     "_pool_kernel": _pool,

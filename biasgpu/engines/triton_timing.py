@@ -91,10 +91,12 @@ def kernel_times(engine: DeviceEngine, n_draws: int, repeats: int = REPEATS) -> 
                 took = clock.seconds(one.start)
                 if repeat:
                     seconds.append(took)
-    rows, layer = [], -1
+    rows, layer, before = [], -1, ""
     for one, seconds in zip(found, times, strict=True):
         kind, work = one.kernel.__name__.strip("_").removesuffix("_kernel"), one.work
-        layer += kind in ("draw", "dense", "outputs", "gram")
+        layer += kind in ("draw", "dense", "outputs", "gram", "digits")
+        layer += kind == "product" and before != "digits"
+        before = kind
         spread = Spread.of(seconds)
         draws, each = spread.rate(work.draws), 1 / spread.median
         rows.append(
