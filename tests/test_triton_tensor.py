@@ -208,5 +208,5 @@ def test_every_kernel_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = DirectCase(mlp(4, 1), n_train=2).engine()
     found = triton_timing.kernel_times(engine, 64)
     assert [(one.kernel, one.layer) for one in found] == [
-        ("product", 0), ("digits", 1), ("product", 1),
+        ("product", 0), ("digits", 1), ("product", 1), ("decide", 1),
     ]  # fmt: skip
