@@ -197,6 +197,7 @@ def _product_kernel(
         digits_ptr += here * n_steps * (32 // BITS) * size
         slacks_ptr += here * n_steps * (32 // BITS) * BOUNDS * words
         numbers_ptr += here * 4 * SAMPLES
+        n_steps = tl.where(here < n, n_steps, 0)  # without a draw, nothing to add up
     exists = unit < n_units
     unit = tl.minimum(unit, n_units - 1)
     place = tl.load(places_ptr + slot, mask=slot < n, other=0)
