@@ -1,0 +1,137 @@
+"""What is done to every number: batch norm, ReLU, what joins, pooling, a factor; a copy at least."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from biasgpu.kernels.batch_norm_conv import rectify
+from biasgpu.kernels.batch_norm_settle import ROUNDOFF, SLACK, sure
+
+
+@triton.jit
+def _affine(affine_ptr, channel):
+    return tl.load(affine_ptr + channel * 2), tl.load(affine_ptr + channel * 2 + 1)
+
+
+@triton.jit(
+    do_not_specialize=[
+        "n_samples", "n_channels", "n_tiles", "height", "width", "kept_rows", "kept_columns", "size",
+    ]
+)  # fmt: skip
+def _element_kernel(
+    lanes_ptr,
+    input_ptr,
+    affine_ptr,
+    bound_ptr,
+    fork_ptr,
+    fork_affine_ptr,
+    fork_bound_ptr,
+    output_ptr,
+    next_bound_ptr,
+    sums_ptr,
+    constants_ptr,
+    n_samples,
+    n_channels,
+    n_tiles,
+    height,
+    width,
+    kept_rows,
+    kept_columns,
+    size,
+    SHARED: tl.constexpr,
+    NORMED: tl.constexpr,
+    RECTIFIED: tl.constexpr,
+    JOINED: tl.constexpr,
+    FORK_NORMED: tl.constexpr,
+    FORK_RECTIFIED: tl.constexpr,
+    AFTER: tl.constexpr,
+    SCALED: tl.constexpr,
+    SUMMED: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    """Numbers of a channel, and their bounds: those NORMED and RECTIFIED; plus others (JOINED),
+    which may be so as well; a ReLU AFTER that; the maximum of windows; a factor (SCALED).
+
+    Args:
+        lanes_ptr: int32 `(LANES,)`: 0, 1, 2, ...
+        input_ptr, affine_ptr, SHARED: as those of `batch_norm_conv._images_kernel`.
+        bound_ptr: float64 `(draws, n_channels, 2)`: error and reach of each channel, behind what
+            NORMED and RECTIFIED say; with SHARED one draw's.
+        fork_ptr, fork_affine_ptr, fork_bound_ptr: the same of what joins, never shared.
+        output_ptr: float64 `(draws, n_samples, n_channels, kept_rows, kept_columns)`.
+        next_bound_ptr: float64 `(draws, n_channels, 2)`: gets the bounds.
+        sums_ptr: with SUMMED, float64 `(draws, n_tiles, n_channels, 2)`: gets the sums of what is
+            written and of its squares.
+        constants_ptr: float64 `(1,)`: the factor.
+        n_tiles: programs that share a draw's channel, LANES numbers of the output each.
+        size: of the windows, 1 for none.
+
+    Grid: `draws * n_channels * n_tiles`.
+    Bytes: 8 a number read or written. Operations in float64: 1 to 6 a number. Random words: none.
+    """
+    program = tl.program_id(0)
+    channel = program // n_tiles % n_channels
+    draw = (program // (n_tiles * n_channels)).to(tl.int64)
+    tile = program % n_tiles
+    number = tile * LANES + tl.load(lanes_ptr + tl.arange(0, LANES))
+    kept = kept_rows * kept_columns
+    exists = number < n_samples * kept
+    number = tl.minimum(number, n_samples * kept - 1)
+    sample = number // kept
+    place = number - sample * kept
+    corner = place // kept_columns * size * width + place % kept_columns * size
+    plane = height * width
+    row = draw * n_channels + channel
+    first = sample * n_channels * plane + channel * plane + corner
+    at = draw * n_samples * n_channels * plane + first
+    own = row * 0 + channel if SHARED else row
+    mine = first if SHARED else at
+    factor, shift = 1.0, 0.0
+    fork_factor, fork_shift = 1.0, 0.0
+    if NORMED:
+        factor, shift = _affine(affine_ptr, row)
+    if FORK_NORMED:
+        fork_factor, fork_shift = _affine(fork_affine_ptr, row)
+    best = tl.full([LANES], float("-inf"), tl.float64)
+    for i in range(size):
+        for j in range(size):
+            step = i * width + j
+            x = tl.load(input_ptr + mine + step)
+            if NORMED:
+                x = x * factor + shift
+            if RECTIFIED:
+                x = rectify(x)
+            if JOINED:
+                other = tl.load(fork_ptr + at + step)
+                if FORK_NORMED:
+                    other = other * fork_factor + fork_shift
+                if FORK_RECTIFIED:
+                    other = rectify(other)
+                x += other
+            if AFTER:
+                x = rectify(x)
+            best = tl.maximum(best, x)
+    error = tl.load(bound_ptr + 2 * own)
+    reach = tl.load(bound_ptr + 2 * own + 1)
+    if JOINED:
+        sizes = reach + tl.load(fork_bound_ptr + 2 * row + 1)
+        error += tl.load(fork_bound_ptr + 2 * row) + 2.0 * ROUNDOFF * sizes
+        error = sure(error, sizes)
+        reach = (sizes + error) * (1.0 + SLACK)
+    if SCALED:
+        times = tl.load(constants_ptr)
+        best *= times
+        sizes = tl.abs(times) * reach
+        error = sure(tl.abs(times) * error + 2.0 * ROUNDOFF * sizes, sizes)
+        reach = (sizes + error) * (1.0 + SLACK)
+    to = draw * n_samples * n_channels * kept + (sample * n_channels + channel) * kept + place
+    tl.store(output_ptr + to, best, mask=exists)
+    if SUMMED:
+        best = tl.where(exists, best, 0.0)
+        to = sums_ptr + ((draw * n_tiles + tile) * n_channels + channel) * 2
+        tl.store(to, tl.sum(best, 0))
+        tl.store(to + 1, tl.sum(best * best, 0))
+    if tile == 0:
+        tl.store(next_bound_ptr + 2 * row, error)
+        tl.store(next_bound_ptr + 2 * row + 1, reach)
