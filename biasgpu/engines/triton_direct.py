@@ -73,7 +73,7 @@ class TritonDirectEngine(Engine):
         memory_bytes: int | None = None,
     ) -> None:
         super().__init__(ensemble, x_train, y_train)
-        reason = unsupported(ensemble)
+        reason = self.unsupported(ensemble)
         if reason:
             raise UsageError(
                 f"the triton engine does not take this ensemble: {reason}.",
@@ -83,9 +83,8 @@ class TritonDirectEngine(Engine):
         self._device = find_device(device)
         self.device = str(self._device)
         self.tally = Tally()
-        self._program = Program(ensemble, x_train)
-        self.forward = Forward(self._program, self._device)
         self.stages = plan.stages(len(y_train))
+        self._lower()
         self._memory = memory_bytes
         self._batch = MAX_CALL
         self._note = ""
@@ -95,6 +94,16 @@ class TritonDirectEngine(Engine):
         self._state = FREE if ensemble.n_arrangements > 1 else fixed
         self._labels = self._to_device(y_train)
         self._lanes = torch.arange(plan.BLOCK, dtype=torch.int32, device=self._device)
+
+    unsupported = staticmethod(unsupported)
+
+    def _lower(self) -> None:
+        """Make the program and the kernels that run it."""
+        self._program = Program(self.ensemble, self.x_train)
+        self.forward = Forward(self._program, self._device)
+
+    def _allocate(self, samples: int, capacity: int, wide: bool) -> Space:
+        return Space.make(self._program, samples, capacity, wide, self._device)
 
     @property
     def granularity(self) -> int:
@@ -190,7 +199,7 @@ class TritonDirectEngine(Engine):
         capacity = min(most, -(-n_draws // plan.BLOCK) * plan.BLOCK)
         while True:
             try:
-                return Space.make(self._program, samples, capacity, wide, self._device)
+                return self._allocate(samples, capacity, wide)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
