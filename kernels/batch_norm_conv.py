@@ -145,8 +145,8 @@ def _images_kernel(
     x_at = sample * n_channels * plane + top * width + left
     y0 = tl.zeros([WINDOWS, UNITS, LANES], tl.float64)
     y1, y2, y3 = y0, y0, y0
-    factor, shift = 1.0, 0.0
     for channel in range(n_channels):
+        factor, shift = 1.0, 0.0
         if NORMED:
             factor = tl.load(affine_ptr + (draw * n_channels + channel) * 2)
             shift = tl.load(affine_ptr + (draw * n_channels + channel) * 2 + 1)

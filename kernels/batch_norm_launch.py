@@ -168,7 +168,7 @@ def settle(
         n, units, channels, taps, tiles, norms.first_block if norms else 0,
         norms.blocks_per_unit if norms else 1,
         LINEAR=weights is not None, DENSE=not kernel, BIASED=biased, NORMED=sums is not None,
-        RANDOM=random, SHARED=source.shared, BITS=norms.bits if norms and random else 32,
+        RANDOM=random and norms is not None, SHARED=source.shared, BITS=norms.bits if norms and random else 32,
         LANES=plan.LANES, **_OPTIONS,
     )  # fmt: skip
 
