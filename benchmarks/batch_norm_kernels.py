@@ -1,6 +1,6 @@
 """The kernels for networks with batch norms in every plan of ResNet4, compiled without a GPU.
 
-    python -m benchmarks.batch_norm_kernels sm_90 gfx942
+python -m benchmarks.batch_norm_kernels sm_90 gfx942
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from benchmarks.direct_kernels import META, TYPES, Launch, compiled  # first: no interpreter
@@ -41,7 +40,6 @@ def name(launch: Launch) -> str:
         parts.append("{SIDE}x{WINDOWS}x{UNITS}".format(**constants))
     parts += [flag.lower() for flag in FLAGS if constants.get(flag)]
     parts += [f"{constants['BITS']} bits"] if constants.get("BITS", 32) < 32 else []
-    parts += [f"{constants['SAMPLES']} samples"] if "SAMPLES" in constants else []
     return " ".join(parts)
 
 
@@ -62,7 +60,8 @@ def launches(made: BatchNormEnsemble, n: int = BLOCK) -> list[Launch]:
 
     def record(kernel: Any, _: Any, grid: tuple[int, ...]) -> Any:
         def launched(*args: Any, **constants: Any) -> None:
-            options = {k: constants.pop(k) for k in ("num_warps", "enable_fp_fusion")}
+            known = ("num_warps", "enable_fp_fusion", "maxnreg")
+            options = {key: constants.pop(key) for key in known if key in constants}
             names = [name for name in kernel.arg_names if name not in constants]
             given = dict(zip(names, args, strict=True))
             signature = {

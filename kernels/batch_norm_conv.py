@@ -24,12 +24,12 @@ def rectify(x):
 
 @triton.jit
 def _read(
-    input_ptr, at, row, column, height, width, factor, shift, NORMED: tl.constexpr,
+    at_ptr, row, column, height, width, factor, shift, NORMED: tl.constexpr,
     RECTIFIED: tl.constexpr,
 ):  # fmt: skip
-    """Inputs at a row and column, 0 where that is padding."""
+    """Inputs at a row and column, which addresses point to; 0 where that is padding."""
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    x = tl.load(input_ptr + at, mask=inside, other=0.0)
+    x = tl.load(at_ptr, mask=inside, other=0.0)
     if NORMED:
         x = x * factor + tl.where(inside, shift, 0.0)
     if RECTIFIED:
@@ -39,18 +39,16 @@ def _read(
 
 @triton.jit
 def _row(
-    input_ptr, at, row, left, height, width, factor, shift, NORMED: tl.constexpr,
+    at_ptr, row, left, height, width, factor, shift, NORMED: tl.constexpr,
     RECTIFIED: tl.constexpr, SIDE: tl.constexpr,
 ):  # fmt: skip
     """The inputs of a row that kernels of 3 by 3 take for SIDE outputs side by side."""
-    x0 = _read(input_ptr, at, row, left, height, width, factor, shift, NORMED, RECTIFIED)
-    x1 = _read(input_ptr, at + 1, row, left + 1, height, width, factor, shift, NORMED, RECTIFIED)
-    x2 = _read(input_ptr, at + 2, row, left + 2, height, width, factor, shift, NORMED, RECTIFIED)
+    x0 = _read(at_ptr, row, left, height, width, factor, shift, NORMED, RECTIFIED)
+    x1 = _read(at_ptr + 1, row, left + 1, height, width, factor, shift, NORMED, RECTIFIED)
+    x2 = _read(at_ptr + 2, row, left + 2, height, width, factor, shift, NORMED, RECTIFIED)
     x3 = x2
     if SIDE == 2:
-        x3 = _read(
-            input_ptr, at + 3, row, left + 3, height, width, factor, shift, NORMED, RECTIFIED
-        )
+        x3 = _read(at_ptr + 3, row, left + 3, height, width, factor, shift, NORMED, RECTIFIED)
     return x0, x1, x2, x3
 
 
@@ -142,7 +140,7 @@ def _images_kernel(
     w_at = weight_ptr + draw * n_units * n_weights + unit_3 * n_weights + lane * 0
     if not SHARED:
         input_ptr += draw * n_samples * n_channels * plane
-    x_at = sample * n_channels * plane + top * width + left
+    x_at = input_ptr + sample * n_channels * plane + top * width + left
     y0 = tl.zeros([WINDOWS, UNITS, LANES], tl.float64)
     y1, y2, y3 = y0, y0, y0
     for channel in range(n_channels):
@@ -154,15 +152,15 @@ def _images_kernel(
         w_here = w_at + channel * taps
         if KERNEL == 3:
             u0, u1, u2, u3 = _row(
-                input_ptr, here, top, left, height, width, factor, shift, NORMED, RECTIFIED, SIDE
+                here, top, left, height, width, factor, shift, NORMED, RECTIFIED, SIDE
             )
             for row in range(1, n_rows + 1):
                 # The lower of two rows of inputs is the upper one for the kernel's next row. (With
                 # SIDE 1 it is that, too; the one behind the last is not needed.)
+                here += width
                 l0, l1, l2, l3 = _row(
-                    input_ptr, here + row * width, top + row, left, height, width, factor, shift,
-                    NORMED, RECTIFIED, SIDE,
-                )  # fmt: skip
+                    here, top + row, left, height, width, factor, shift, NORMED, RECTIFIED, SIDE
+                )
                 w = tl.load(w_here)
                 y0 += w * u0
                 if SIDE == 2:
@@ -188,21 +186,17 @@ def _images_kernel(
                 row, column = top + tap // KERNEL, left + tap % KERNEL
                 at = here + tap // KERNEL * width + tap % KERNEL
                 w = tl.load(w_here + tap)
-                y0 += w * _read(
-                    input_ptr, at, row, column, height, width, factor, shift, NORMED, RECTIFIED
-                )
+                y0 += w * _read(at, row, column, height, width, factor, shift, NORMED, RECTIFIED)
                 if SIDE == 2:
                     y1 += w * _read(
-                        input_ptr, at + 1, row, column + 1, height, width, factor, shift, NORMED,
-                        RECTIFIED,
-                    )  # fmt: skip
+                        at + 1, row, column + 1, height, width, factor, shift, NORMED, RECTIFIED
+                    )
                     y2 += w * _read(
-                        input_ptr, at + width, row + 1, column, height, width, factor, shift,
-                        NORMED, RECTIFIED,
-                    )  # fmt: skip
+                        at + width, row + 1, column, height, width, factor, shift, NORMED, RECTIFIED
+                    )
                     y3 += w * _read(
-                        input_ptr, at + width + 1, row + 1, column + 1, height, width, factor,
-                        shift, NORMED, RECTIFIED,
+                        at + width + 1, row + 1, column + 1, height, width, factor, shift, NORMED,
+                        RECTIFIED,
                     )  # fmt: skip
     if BIASED:
         bias = tl.load(w_at + n_weights - 1)

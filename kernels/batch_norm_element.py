@@ -46,12 +46,11 @@ def _element_kernel(
     FORK_NORMED: tl.constexpr,
     FORK_RECTIFIED: tl.constexpr,
     AFTER: tl.constexpr,
-    SCALED: tl.constexpr,
     SUMMED: tl.constexpr,
     LANES: tl.constexpr,
 ):
     """Numbers of a channel, and their bounds: those NORMED and RECTIFIED; plus others (JOINED),
-    which may be so as well; a ReLU AFTER that; the maximum of windows; a factor (SCALED).
+    which may be so as well; a ReLU AFTER that; the maximum of windows; a factor.
 
     Args:
         lanes_ptr: int32 `(LANES,)`: 0, 1, 2, ...
@@ -63,7 +62,7 @@ def _element_kernel(
         next_bound_ptr: float64 `(draws, n_channels, 2)`: gets the bounds.
         sums_ptr: with SUMMED, float64 `(draws, n_tiles, n_channels, 2)`: gets the sums of what is
             written and of its squares.
-        constants_ptr: float64 `(1,)`: the factor.
+        constants_ptr: float64 `(1,)`: the factor, 1 for none.
         n_tiles: programs that share a draw's channel, LANES numbers of the output each.
         size: of the windows, 1 for none.
 
@@ -119,12 +118,11 @@ def _element_kernel(
         error += tl.load(fork_bound_ptr + 2 * row) + 2.0 * ROUNDOFF * sizes
         error = sure(error, sizes)
         reach = (sizes + error) * (1.0 + SLACK)
-    if SCALED:
-        times = tl.load(constants_ptr)
-        best *= times
-        sizes = tl.abs(times) * reach
-        error = sure(tl.abs(times) * error + 2.0 * ROUNDOFF * sizes, sizes)
-        reach = (sizes + error) * (1.0 + SLACK)
+    times = tl.load(constants_ptr)
+    best *= times
+    sizes = tl.abs(times) * reach
+    error = sure(tl.abs(times) * error + 2.0 * ROUNDOFF * sizes, sizes)
+    reach = (sizes + error) * (1.0 + SLACK)
     to = draw * n_samples * n_channels * kept + (sample * n_channels + channel) * kept + place
     tl.store(output_ptr + to, best, mask=exists)
     if SUMMED:

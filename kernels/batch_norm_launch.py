@@ -15,7 +15,7 @@ from biasgpu.kernels import batch_norm_plan as plan
 from biasgpu.kernels import batch_norm_settle as _settle
 from biasgpu.kernels import batch_norm_weights as _weights
 from biasgpu.kernels.direct_launch import Names, Weights
-from biasgpu.kernels.direct_plan import BLOCK
+from biasgpu.kernels.direct_plan import BLOCK, MAX_REGISTERS
 from biasgpu.kernels.launch import OPTIONS, _expect, _run
 
 Image = tuple[int, int, int]
@@ -128,6 +128,7 @@ def images(
         kept_columns, -(-columns // tile.side), n_windows, kernel,
         BIASED=biased, POOLED=pooled, SUMMED=sums is not None, KERNEL=kernel, SIDE=tile.side,
         WINDOWS=tile.windows, UNITS=tile.units, LANES=plan.LANES, **source.flags, **_OPTIONS,
+        **_registers(source.shared),
     )  # fmt: skip
 
 
@@ -165,17 +166,17 @@ def settle(
     _run(_settle._settle_kernel, names.name, _grid(1, plan.tiles(n * units)))(
         names.name, names.places, names.lanes, own if weights is None else weights, source.bound,
         own if sums is None else sums, made.affine_or(own), own, constants,
-        n, units, channels, taps, tiles, norms.first_block if norms else 0,
+        n, units, channels, 0 if source.shared else 2 * channels, taps, tiles, norms.first_block if norms else 0,
         norms.blocks_per_unit if norms else 1,
         LINEAR=weights is not None, DENSE=not kernel, BIASED=biased, NORMED=sums is not None,
-        RANDOM=random and norms is not None, SHARED=source.shared, BITS=norms.bits if norms and random else 32,
+        RANDOM=random and norms is not None, BITS=norms.bits if norms and random else 32,
         LANES=plan.LANES, **_OPTIONS,
     )  # fmt: skip
 
 
 def elements(
     names: Names, source: Numbers, made: Numbers, constants: Tensor,
-    *, fork: Numbers | None, after: bool, size: int, scaled: bool, sums: Tensor | None,
+    *, fork: Numbers | None, after: bool, size: int, sums: Tensor | None,
 ) -> None:  # fmt: skip
     """See `batch_norm_element._element_kernel`; `made` is what it is before a batch norm.
 
@@ -183,7 +184,6 @@ def elements(
         fork: what joins, or None.
         after: a ReLU follows that.
         size: of a max-pool, 1 for none.
-        scaled: the constant is a factor.
         sums: room for the parts of the sums that a batch norm needs, or None.
     """
     names.check()
@@ -209,7 +209,7 @@ def elements(
         made.values if sums is None else sums, constants,
         source.n_samples, channels, tiles, height, width, rows, columns, size,
         JOINED=fork is not None, FORK_NORMED=fork is not None and fork.affine is not None,
-        FORK_RECTIFIED=fork is not None and fork.rectified, AFTER=after, SCALED=scaled,
+        FORK_RECTIFIED=fork is not None and fork.rectified, AFTER=after,
         SUMMED=sums is not None, LANES=plan.LANES, **source.flags, **_OPTIONS,
     )  # fmt: skip
 
@@ -244,6 +244,12 @@ def features(
         BLOCK,
         BIASED=biased, LAST=logits is not None, LANES=plan.LANES, **source.flags, **_OPTIONS,
     )  # fmt: skip
+
+
+def _registers(shared: bool) -> dict[str, int]:
+    """Left to itself the compiler would spill a few, for one warp more at a time."""
+    # Other makers' compilers know no such option.
+    return {"maxnreg": MAX_REGISTERS} if shared and not torch.version.hip else {}
 
 
 def _grid(n: int, each: int) -> tuple[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 LANES = 64  # windows (or numbers) of a program, at a time
 WARPS = LANES // 32
 MAX_SUMS = 32  # float64 sums of a thread: two registers each
-MAX_WINDOWS = 8  # of a thread
+MAX_WINDOWS = 2  # of a thread
 MAX_OFFSET = 2**31 - 1  # 32 bits number what a draw has of one kind, and programs
 
 
@@ -48,7 +48,7 @@ def tile(n_units: int, rows: int, columns: int, n_samples: int, pooled: bool) ->
     for side in (2,) if pooled else (2, 1):
         numbers = n_samples * n_windows(rows, columns, side)
         for units in (8, 4, 2):
-            windows = min(MAX_WINDOWS, max(1, MAX_SUMS // (side * side * units)))
+            windows = min(MAX_WINDOWS, MAX_SUMS // (4 * units))
             while windows > 1 and numbers <= windows // 2 * LANES:
                 windows //= 2
             one = Tile(side, windows, units)

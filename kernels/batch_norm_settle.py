@@ -80,7 +80,7 @@ def _channel_weights(
 
 
 @triton.jit(
-    do_not_specialize=["n", "n_units", "n_channels", "taps", "n_tiles", "first_block", "each"]
+    do_not_specialize=["n", "n_units", "n_channels", "stride", "taps", "n_tiles", "first_block", "each"]
 )
 def _settle_kernel(
     name_ptr,
@@ -95,6 +95,7 @@ def _settle_kernel(
     n,
     n_units,
     n_channels,
+    stride,
     taps,
     n_tiles,
     first_block,
@@ -104,7 +105,6 @@ def _settle_kernel(
     BIASED: tl.constexpr,
     NORMED: tl.constexpr,
     RANDOM: tl.constexpr,
-    SHARED: tl.constexpr,
     BITS: tl.constexpr,
     LANES: tl.constexpr,
 ):
@@ -114,7 +114,7 @@ def _settle_kernel(
         name_ptr, places_ptr, lanes_ptr: as those of `batch_norm_weights._parameters_kernel`.
         weight_ptr: of the linear layer, as that kernel leaves them.
         bound_ptr: float64 `(draws, n_channels, 2)`: of the inputs of all, error and reach of each
-            channel; with SHARED one draw's.
+            channel; `stride` numbers from draw to draw, 0 where they share inputs.
         sums_ptr: float64 `(draws, n_tiles, n_units, 2)`: what the batch norm's inputs and their
             squares add up to, in parts.
         affine_ptr: float64 `(draws, n_units, 2)`: gets what the batch norm multiplies with and adds.
@@ -139,15 +139,14 @@ def _settle_kernel(
         columns = n_channels * taps
         if BIASED:
             columns += 1
-        from_ = slot * (0 if SHARED else 2 * n_channels)
+        from_ = slot * stride
         row = (slot * n_units + unit) * columns
         error, reach = _linear_bound(
             weight_ptr, bound_ptr, constants_ptr, row, from_, n_channels, taps, BIASED, DENSE, LANES
         )
     else:
-        from_ = unit.to(tl.int64) if SHARED else slot * n_units + unit
-        error = tl.load(bound_ptr + 2 * from_)
-        reach = tl.load(bound_ptr + 2 * from_ + 1)
+        error = tl.load(bound_ptr + slot * stride + 2 * unit)
+        reach = tl.load(bound_ptr + slot * stride + 2 * unit + 1)
     if NORMED:
         total = tl.zeros([LANES], tl.float64)
         square = tl.zeros([LANES], tl.float64)

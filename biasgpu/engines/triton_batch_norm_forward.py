@@ -16,7 +16,7 @@ from biasgpu.kernels import batch_norm_launch as launch
 from biasgpu.kernels import batch_norm_plan as plan
 from biasgpu.kernels.batch_norm_launch import Numbers
 from biasgpu.kernels.direct_launch import Activations, Names, Weights
-from biasgpu.kernels.direct_plan import BLOCK, Stage
+from biasgpu.kernels.direct_plan import Stage
 from biasgpu.layers import Conv2d
 from biasgpu.layout import Step
 from biasgpu.margins import UNIT_ROUNDOFF, gamma
@@ -198,13 +198,13 @@ class Forward:
         """
         for number, one in enumerate(self._program.passes):
             shared = one.source.buffer == SHARED
-            source = self._first_inputs(stage, one) if shared else space.numbers(one.source, stage.n)
+            source = (
+                self._first_inputs(stage, one) if shared else space.numbers(one.source, stage.n)
+            )
             self._pass(number, batch, stage, source, space)
         return space.logits
 
-    def _pass(
-        self, number: int, batch: Names, stage: Stage, source: Numbers, space: Space
-    ) -> None:
+    def _pass(self, number: int, batch: Names, stage: Stage, source: Numbers, space: Space) -> None:
         program, n = self._program, stage.n
         one = program.passes[number]
         made = space.numbers(one.made, n)
@@ -219,7 +219,7 @@ class Forward:
             fork = None if one.fork is None else space.numbers(one.fork, n)
             launch.elements(
                 batch, source, made, scale, fork=fork, after=one.after, size=one.size,
-                scaled=one.factor is not None, sums=sums,
+                sums=sums,
             )  # fmt: skip
         elif one.kernel:
             assert isinstance(step.layer, Conv2d) and weights is not None
