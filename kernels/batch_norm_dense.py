@@ -16,7 +16,7 @@ def _features_kernel(
     weight_ptr,
     input_ptr,
     affine_ptr,
-    bound_ptr,
+    units_ptr,
     output_ptr,
     error_ptr,
     n_samples,
@@ -39,7 +39,8 @@ def _features_kernel(
         lanes_ptr, weight_ptr, affine_ptr, SHARED, NORMED, RECTIFIED: as those of
             `batch_norm_conv._images_kernel`.
         input_ptr: float64 `(draws, n_samples, n_channels, taps)`.
-        bound_ptr: float64 `(draws, n_units, 2)`: the outputs' error and reach.
+        units_ptr: with LAST, float64 `(draws, n_units, 4)`, as `batch_norm_settle._settle_kernel`
+            leaves it: a bound of the unit's error comes last.
         output_ptr: float64 `(draws, n_samples, n_units)`; with LAST `(draws / block, padded,
             n_units, block)`, and `error_ptr` likewise, as `direct_check` reads them.
         n_tiles: programs that share a draw's outputs, LANES each.
@@ -61,7 +62,7 @@ def _features_kernel(
         x_at += draw * n_samples * columns
     if BIASED:
         columns += 1
-    w_at = weight_ptr + draw * n_units * columns + unit * columns
+    w_at = weight_ptr + draw * n_units * columns + unit
     y = tl.zeros([LANES], tl.float64)
     for channel in range(n_channels):
         factor, shift = 1.0, 0.0
@@ -74,13 +75,13 @@ def _features_kernel(
                 x = x * factor + shift
             if RECTIFIED:
                 x = rectify(x)
-            y += x * tl.load(w_at + channel * taps + tap)
+            y += x * tl.load(w_at + (channel * taps + tap) * n_units)
     if BIASED:
-        y += tl.load(w_at + columns - 1)
+        y += tl.load(w_at + (columns - 1) * n_units)
     if LAST:
         at = ((draw // block) * padded * n_units + number) * block + draw % block
         tl.store(output_ptr + at, y, mask=exists)
-        error = tl.load(bound_ptr + (draw * n_units + unit) * 2)
+        error = tl.load(units_ptr + (draw * n_units + unit) * 4 + 3)
         tl.store(error_ptr + at, error, mask=exists)
     else:
         tl.store(output_ptr + draw * n_samples * n_units + number, y, mask=exists)

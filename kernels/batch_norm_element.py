@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from biasgpu.kernels.batch_norm_conv import rectify
-from biasgpu.kernels.batch_norm_settle import ROUNDOFF, SLACK, sure
+from biasgpu.kernels.batch_norm_settle import LIMIT, ROUNDOFF, SLACK
 
 
 @triton.jit
@@ -23,12 +23,15 @@ def _element_kernel(
     lanes_ptr,
     input_ptr,
     affine_ptr,
-    bound_ptr,
+    reach_ptr,
+    total_ptr,
     fork_ptr,
     fork_affine_ptr,
-    fork_bound_ptr,
+    fork_reach_ptr,
+    fork_total_ptr,
     output_ptr,
-    next_bound_ptr,
+    next_reach_ptr,
+    next_total_ptr,
     sums_ptr,
     constants_ptr,
     n_samples,
@@ -55,11 +58,12 @@ def _element_kernel(
     Args:
         lanes_ptr: int32 `(LANES,)`: 0, 1, 2, ...
         input_ptr, affine_ptr, SHARED: as those of `batch_norm_conv._images_kernel`.
-        bound_ptr: float64 `(draws, n_channels, 2)`: error and reach of each channel, behind what
-            NORMED and RECTIFIED say; with SHARED one draw's.
-        fork_ptr, fork_affine_ptr, fork_bound_ptr: the same of what joins, never shared.
+        reach_ptr, total_ptr: float64 `(draws, n_channels)` and `(draws,)`: reach and totals (see
+            `batch_norm_settle.py`) behind what NORMED and RECTIFIED say; with SHARED one draw's.
+        fork_ptr, fork_affine_ptr, fork_reach_ptr, fork_total_ptr: the same of what joins, never
+            shared.
         output_ptr: float64 `(draws, n_samples, n_channels, kept_rows, kept_columns)`.
-        next_bound_ptr: float64 `(draws, n_channels, 2)`: gets the bounds.
+        next_reach_ptr, next_total_ptr: float64, the draws' own: get reach and totals.
         sums_ptr: with SUMMED, float64 `(draws, n_tiles, n_channels, 2)`: gets the sums of what is
             written and of its squares.
         constants_ptr: float64 `(1,)`: the factor, 1 for none.
@@ -84,7 +88,6 @@ def _element_kernel(
     row = draw * n_channels + channel
     first = sample * n_channels * plane + channel * plane + corner
     at = draw * n_samples * n_channels * plane + first
-    own = row * 0 + channel if SHARED else row
     mine = first if SHARED else at
     factor, shift = 1.0, 0.0
     fork_factor, fork_shift = 1.0, 0.0
@@ -111,18 +114,8 @@ def _element_kernel(
             if AFTER:
                 x = rectify(x)
             best = tl.maximum(best, x)
-    error = tl.load(bound_ptr + 2 * own)
-    reach = tl.load(bound_ptr + 2 * own + 1)
-    if JOINED:
-        sizes = reach + tl.load(fork_bound_ptr + 2 * row + 1)
-        error += tl.load(fork_bound_ptr + 2 * row) + 2.0 * ROUNDOFF * sizes
-        error = sure(error, sizes)
-        reach = (sizes + error) * (1.0 + SLACK)
     times = tl.load(constants_ptr)
     best *= times
-    sizes = tl.abs(times) * reach
-    error = sure(tl.abs(times) * error + 2.0 * ROUNDOFF * sizes, sizes)
-    reach = (sizes + error) * (1.0 + SLACK)
     to = draw * n_samples * n_channels * kept + (sample * n_channels + channel) * kept + place
     tl.store(output_ptr + to, best, mask=exists)
     if SUMMED:
@@ -130,6 +123,19 @@ def _element_kernel(
         to = sums_ptr + ((draw * n_tiles + tile) * n_channels + channel) * 2
         tl.store(to, tl.sum(best, 0))
         tl.store(to + 1, tl.sum(best * best, 0))
-    if tile == 0:
-        tl.store(next_bound_ptr + 2 * row, error)
-        tl.store(next_bound_ptr + 2 * row + 1, reach)
+    if program % (n_tiles * n_channels) == 0:
+        first_own = row * 0 if SHARED else row
+        total = tl.load(total_ptr + (draw * 0 if SHARED else draw))
+        if JOINED:
+            total += tl.load(fork_total_ptr + draw)
+        sizes = total * 0.0
+        for c in range(n_channels):
+            reach = tl.load(reach_ptr + first_own + c)
+            if JOINED:
+                reach += tl.load(fork_reach_ptr + row + c)
+            tl.store(next_reach_ptr + row + c, tl.abs(times) * reach * (1.0 + SLACK))
+            sizes += reach + total
+        # Of the sum and the product, here and in the law, and what one makes of the other's.
+        total = tl.abs(times) * (total + 5.0 * ROUNDOFF * sizes) * (1.0 + SLACK)
+        total = tl.where(sizes * (1.0 + tl.abs(times)) < LIMIT, total, float("inf"))
+        tl.store(next_total_ptr + draw, total)

@@ -13,13 +13,14 @@ from biasgpu.kernels import batch_norm_dense as _dense
 from biasgpu.kernels import batch_norm_element as _element
 from biasgpu.kernels import batch_norm_plan as plan
 from biasgpu.kernels import batch_norm_settle as _settle
+from biasgpu.kernels import batch_norm_total as _total
 from biasgpu.kernels import batch_norm_weights as _weights
 from biasgpu.kernels.direct_launch import Names, Weights
 from biasgpu.kernels.direct_plan import BLOCK, MAX_REGISTERS
 from biasgpu.kernels.launch import OPTIONS, _expect, _run
 
 Image = tuple[int, int, int]
-SETTLE_CONSTANTS = 7
+N_CONSTANTS = 8
 _OPTIONS: dict[str, Any] = {"num_warps": plan.WARPS, **OPTIONS}
 
 
@@ -31,7 +32,8 @@ class Numbers:
         shape: channels, rows, columns.
         n_samples: samples.
         values: `(draws, n_samples, *shape)`; if `shared` one draw's.
-        bound: `(draws, channels, 2)`, error and reach of each channel, behind the following two.
+        reach, total: `(draws, channels)` and `(draws,)`, what their errors are bounded by, behind
+            the following two (see `batch_norm_settle`).
         affine: `(draws, channels, 2)`: what values still are to be multiplied with, and what to
             add; None for nothing.
         rectified: a ReLU is still to follow that.
@@ -41,7 +43,8 @@ class Numbers:
     shape: Image
     n_samples: int
     values: Tensor
-    bound: Tensor
+    reach: Tensor
+    total: Tensor
     affine: Tensor | None = None
     rectified: bool = False
     shared: bool = False
@@ -51,6 +54,11 @@ class Numbers:
         """Numbers of a draw."""
         channels, rows, columns = self.shape
         return self.n_samples * channels * rows * columns
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """From draw to draw, of reach and of totals."""
+        return (0, 0) if self.shared else (self.shape[0], 1)
 
     @property
     def flags(self) -> dict[str, bool]:
@@ -72,7 +80,8 @@ class Numbers:
         device, channels = self.values.device, self.shape[0]
         each = 1 if self.shared else n
         _expect("values", self.values, torch.float64, each * self.size, device)
-        _expect("bound", self.bound, torch.float64, each * channels * 2, device)
+        _expect("reach", self.reach, torch.float64, each * channels, device)
+        _expect("total", self.total, torch.float64, each, device)
         if self.affine is not None:
             _expect("affine", self.affine, torch.float64, n * channels * 2, device)
         if not 0 < self.size <= plan.MAX_OFFSET:
@@ -115,8 +124,9 @@ def images(
     source.expect(n)
     made.expect(n)
     n_weights = units * (channels * kernel**2 + biased)
-    _expect("weights", weights, torch.float64, n * n_weights, device)
     tile = plan.tile(units, rows, columns, source.n_samples, pooled)
+    over = -units % tile.units
+    _expect("weights", weights, torch.float64, n * n_weights + over, device)
     n_windows = plan.n_windows(rows, columns, tile.side)
     tiles = plan.tiles(source.n_samples * n_windows, tile.windows)
     if sums is not None:
@@ -133,44 +143,79 @@ def images(
 
 
 def settle(
-    names: Names, source: Numbers, made: Numbers, constants: Tensor,
+    names: Names, source: Numbers, made: Numbers, units: Tensor, constants: Tensor,
     *, weights: Tensor | None, kernel: int, biased: bool, sums: Tensor | None, tiles: int,
     norms: Weights | None, random: bool,
 ) -> None:  # fmt: skip
-    """See `batch_norm_settle._settle_kernel`: fills `made.bound`, and `made.affine`.
+    """See `batch_norm_settle._settle_kernel`: fills `made.reach`, `made.affine` and `units`.
 
     Args:
+        units: float64, room for 4 numbers a unit.
         weights: the linear layer's, or None where there is none.
         kernel: of a convolution, 0 of a dense layer.
         sums, tiles: what the batch norm is settled by, in so many parts; None where there is none.
         norms: where the batch norm's parameters lie, which are 1 and 0 unless `random`.
     """
     names.check()
-    n, device, units = names.places.numel(), names.name.device, made.shape[0]
+    n, device, n_units = names.places.numel(), names.name.device, made.shape[0]
     channels, rows, columns = source.shape
     taps = kernel**2 or rows * columns
     source.expect(n)
     made.expect(n)
     if weights is not None:
-        _expect("weights", weights, torch.float64, n * units * (channels * taps + biased), device)
-    elif channels != units:
-        raise ValueError(f"{channels} channels become {units}, without weights")
+        _expect("weights", weights, torch.float64, n * n_units * (channels * taps + biased), device)
+    elif channels != n_units:
+        raise ValueError(f"{channels} channels become {n_units}, without weights")
     if (sums is None) != (norms is None) or (sums is None) != (made.affine is None):
         raise ValueError("a batch norm has sums, parameters and numbers that it is applied to")
     if sums is not None:
-        _expect("sums", sums, torch.float64, n * tiles * units * 2, device)
-    _expect("constants", constants, torch.float64, SETTLE_CONSTANTS, device)
-    if n * units > plan.MAX_OFFSET:
-        raise ValueError(f"{n} draws of {units} units; 32 bits do not number them")
-    own = made.bound
-    _run(_settle._settle_kernel, names.name, _grid(1, plan.tiles(n * units)))(
-        names.name, names.places, names.lanes, own if weights is None else weights, source.bound,
-        own if sums is None else sums, made.affine_or(own), own, constants,
-        n, units, channels, 0 if source.shared else 2 * channels, taps, tiles, norms.first_block if norms else 0,
+        _expect("sums", sums, torch.float64, n * tiles * n_units * 2, device)
+    _expect("units", units, torch.float64, 4 * n * n_units, device)
+    _expect("constants", constants, torch.float64, N_CONSTANTS, device)
+    if n * n_units > plan.MAX_OFFSET:
+        raise ValueError(f"{n} draws of {n_units} units; 32 bits do not number them")
+    own = made.reach
+    _run(_settle._settle_kernel, names.name, _grid(1, plan.tiles(n * n_units)))(
+        names.name, names.places, names.lanes, own if weights is None else weights, source.reach,
+        source.total, own if sums is None else sums, made.affine_or(own), own, units, constants,
+        n, n_units, channels, *source.strides, taps, tiles, norms.first_block if norms else 0,
         norms.blocks_per_unit if norms else 1,
         LINEAR=weights is not None, DENSE=not kernel, BIASED=biased, NORMED=sums is not None,
         RANDOM=random and norms is not None, BITS=norms.bits if norms and random else 32,
         LANES=plan.LANES, **_OPTIONS,
+    )  # fmt: skip
+
+
+def totals(
+    names: Names, source: Numbers, made: Numbers, units: Tensor, constants: Tensor,
+    *, weights: Tensor | None, columns: int, products: Tensor, powers: Tensor,
+) -> None:  # fmt: skip
+    """See `batch_norm_total._total_kernel`: fills `made.total`, from what `settle` left.
+
+    Args:
+        units, constants, weights: as `settle` has them.
+        columns: parameters of a unit, its bias included.
+        products, powers: float64, room for what `_products_kernel` makes.
+    """
+    n, device, n_units = names.places.numel(), names.name.device, made.shape[0]
+    _expect("units", units, torch.float64, 4 * n * n_units, device)
+    _expect("constants", constants, torch.float64, N_CONSTANTS, device)
+    _expect("total", made.total, torch.float64, n, device)
+    tiles = plan.product_tiles(n_units) if weights is not None and not source.shared else 0
+    if tiles:
+        assert weights is not None
+        _expect("weights", weights, torch.float64, n * n_units * columns, device)
+        _expect("products", products, torch.float64, n * n_units**2, device)
+        _expect("powers", powers, torch.float64, n * tiles, device)
+        for matrix, to, terms in ((weights, products, columns), (products, powers, n_units)):
+            _run(_total._products_kernel, names.name, _grid(n, tiles))(
+                names.lanes, matrix, units, to, n_units, terms, tiles,
+                SQUARED=to is powers, LANES=plan.LANES, **_OPTIONS,
+            )  # fmt: skip
+    _run(_total._total_kernel, names.name, _grid(n, 1))(
+        names.lanes, units, powers, source.total, made.total, constants, n_units,
+        source.strides[1], tiles,
+        LINEAR=weights is not None, LANES=plan.LANES, **_OPTIONS,
     )  # fmt: skip
 
 
@@ -204,9 +249,9 @@ def elements(
         _expect("sums", sums, torch.float64, n * tiles * channels * 2, device)
     other = fork or made
     _run(_element._element_kernel, names.name, _grid(n, channels * tiles))(
-        names.lanes, source.values, source.affine_or(source.values), source.bound, other.values,
-        other.affine_or(other.values), other.bound, made.values, made.bound,
-        made.values if sums is None else sums, constants,
+        names.lanes, source.values, source.affine_or(source.values), source.reach, source.total,
+        other.values, other.affine_or(other.values), other.reach, other.total, made.values,
+        made.reach, made.total, made.values if sums is None else sums, constants,
         source.n_samples, channels, tiles, height, width, rows, columns, size,
         JOINED=fork is not None, FORK_NORMED=fork is not None and fork.affine is not None,
         FORK_RECTIFIED=fork is not None and fork.rectified, AFTER=after,
@@ -215,32 +260,34 @@ def elements(
 
 
 def features(
-    names: Names, weights: Tensor, source: Numbers, made: Numbers,
+    names: Names, weights: Tensor, source: Numbers, made: Numbers, units: Tensor,
     *, biased: bool, logits: tuple[Tensor, Tensor] | None, padded: int,
 ) -> None:  # fmt: skip
-    """See `batch_norm_dense._features_kernel`: fills `made.values`; `made.bound` is there before.
+    """See `batch_norm_dense._features_kernel`: fills `made.values`.
 
     Args:
+        units: what `settle` left.
         logits: of the last layer, where values and errors go to instead.
         padded: samples that there is room for in `logits`.
     """
     names.check()
     n, device = names.places.numel(), names.name.device
-    units, inputs = made.shape[0], source.shape[0] * source.shape[1] * source.shape[2]
+    n_units, inputs = made.shape[0], source.shape[0] * source.shape[1] * source.shape[2]
     if made.shape[1:] != (1, 1) or made.n_samples != source.n_samples:
         raise ValueError(f"{made.shape} of {made.n_samples} samples is not made by a dense layer")
     source.expect(n)
     made.expect(n)
-    _expect("weights", weights, torch.float64, n * units * (inputs + biased), device)
+    _expect("weights", weights, torch.float64, n * n_units * (inputs + biased), device)
+    _expect("units", units, torch.float64, 4 * n * n_units, device)
     for one in logits or ():
-        _expect("logits", one, torch.float64, names.programs * BLOCK * padded * units, device)
+        _expect("logits", one, torch.float64, names.programs * BLOCK * padded * n_units, device)
     if logits and padded < source.n_samples:
         raise ValueError(f"{source.n_samples} samples; there is room for {padded}")
     values, errors = logits or (made.values, made.values)
-    tiles = plan.tiles(source.n_samples * units)
+    tiles = plan.tiles(source.n_samples * n_units)
     _run(_dense._features_kernel, names.name, _grid(n, tiles))(
-        names.lanes, weights, source.values, source.affine_or(source.values), made.bound, values,
-        errors, source.n_samples, source.shape[0], inputs // source.shape[0], units, tiles, padded,
+        names.lanes, weights, source.values, source.affine_or(source.values), units, values,
+        errors, source.n_samples, source.shape[0], inputs // source.shape[0], n_units, tiles, padded,
         BLOCK,
         BIASED=biased, LAST=logits is not None, LANES=plan.LANES, **source.flags, **_OPTIONS,
     )  # fmt: skip

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 LANES = 64  # windows (or numbers) of a program, at a time
 WARPS = LANES // 32
 MAX_SUMS = 32  # float64 sums of a thread: two registers each
+MAX_UNITS = 8  # of a program
 MAX_WINDOWS = 2  # of a thread
+ROWS = 4  # elements of a matrix that a lane has
+MAX_ROWS = 256  # of a matrix whose spectral norm is worth its products
 MAX_OFFSET = 2**31 - 1  # 32 bits number what a draw has of one kind, and programs
 
 
@@ -47,7 +50,7 @@ def tile(n_units: int, rows: int, columns: int, n_samples: int, pooled: bool) ->
     found: list[tuple[float, Tile]] = []
     for side in (2,) if pooled else (2, 1):
         numbers = n_samples * n_windows(rows, columns, side)
-        for units in (8, 4, 2):
+        for units in (MAX_UNITS, 4, 2):
             windows = min(MAX_WINDOWS, MAX_SUMS // (4 * units))
             while windows > 1 and numbers <= windows // 2 * LANES:
                 windows //= 2
@@ -67,6 +70,11 @@ def cycles(tile: Tile) -> float:
     inputs = tile.windows * across * across
     products = 9 * tile.side**2 * tile.windows * tile.units
     return max(2.0 * (products + inputs), 4.0 * (9 * tile.units + 2 * tile.side * inputs))
+
+
+def product_tiles(n_units: int) -> int:
+    """Programs that share the products of a draw's rows of weights; 0 where there are too many."""
+    return tiles(-(-n_units // ROWS) * n_units) if n_units <= MAX_ROWS else 0
 
 
 def depth(numbers: int, windows: int = 1) -> int:

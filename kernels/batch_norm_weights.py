@@ -1,4 +1,4 @@
-"""Weights of one draw after the other, written to memory as they lie in a layer's weight tensor."""
+"""Weights of one draw after the other, written to memory: those of all units side by side."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _parameters_kernel(
         name_ptr: int64 `(2,)`: bits of the seed and of the first draw.
         places_ptr: int64 `(draws,)`: places of the draws after the first.
         lanes_ptr: int32 `(LANES,)`: 0, 1, 2, ...
-        weight_ptr: float64 `(draws, n_units, columns)`: gets them.
+        weight_ptr: float64 `(draws, columns, n_units)`: gets them.
         constants_ptr: float64 `(1,)`: scale of a weight.
         first_block, blocks_per_unit: where unit 0 starts, and the Philox blocks of a unit.
         columns: parameters of a unit, its bias included.
@@ -45,15 +45,16 @@ def _parameters_kernel(
     program = tl.program_id(0)
     slot = (program // n_tiles).to(tl.int64)
     number = program % n_tiles * LANES + tl.load(lanes_ptr + tl.arange(0, LANES))
-    unit = number // blocks_per_unit
-    first = (number - unit * blocks_per_unit) * per_block
+    number_of_block = number // n_units
+    unit = number - number_of_block * n_units
+    first = number_of_block * per_block
     key_low, key_high = halves(tl.load(name_ptr))
     draw_low, draw_high = halves(tl.load(name_ptr + 1) + tl.load(places_ptr + slot))
     factor = tl.load(constants_ptr)
-    block = (number.to(tl.int64) + first_block).to(tl.uint32)
+    block = (unit.to(tl.int64) * blocks_per_unit + number_of_block + first_block).to(tl.uint32)
     stream = tl.full((), 0, tl.uint32)
     w0, w1, w2, w3 = philox(block, stream, draw_low, draw_high, key_low, key_high)
-    to = weight_ptr + slot * n_units * columns + unit * columns + first
+    to = weight_ptr + slot * n_units * columns + first * n_units + unit
     for j in tl.static_range(per_block):  # pyright: ignore
         w = weight(w0, w1, w2, w3, factor, j, BITS, NORMAL, True)  # pyright: ignore
-        tl.store(to + j, w, mask=(unit < n_units) & (first + j < columns))
+        tl.store(to + j * n_units, w, mask=first + j < columns)

@@ -48,11 +48,11 @@ class Program:
         self.random_norms = isinstance(prior, UniformPrior) and prior.random_norms
 
     def shared(self, stage: Stage) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """The inputs of a stage's samples, and of each channel its error, 0, and its norm."""
+        """The inputs of a stage's samples, and each channel's reach, their norm."""
         x = self._x[stage.first : stage.end]
         with np.errstate(over="ignore", invalid="ignore"):
             norms = np.sqrt((x * x).sum(axis=(0, 2, 3))) * SLACK
-        return x, np.stack([np.zeros_like(norms), norms], axis=-1)
+        return x, norms
 
     def weights(self, step: Step) -> Weights:
         """How the parameters of a layer are drawn."""
@@ -72,7 +72,7 @@ class Program:
 
     def constants(self, one: Pass, n_samples: int) -> npt.NDArray[np.float64]:
         """What bounds are computed with: see `batch_norm_settle._settle_kernel`."""
-        found = np.zeros(launch.SETTLE_CONSTANTS)
+        found = np.zeros(launch.N_CONSTANTS)
         if one.step is not None:
             found[0] = 2 * gamma(one.step.fan_in + 2, ROUNDOFF) * SLACK
             found[1] = math.sqrt(n_samples * math.prod(one.out_shape[1:])) * SLACK
@@ -83,7 +83,8 @@ class Program:
             own = plan.depth(*one.numbers(n_samples))
             found[2:5] = count, math.sqrt(count), gamma(max(law, own) + 8, ROUNDOFF)
             unit = np.float32(2.0 ** -min(self.ensemble.prior.bits, 24))
-            found[5:] = [float(np.float32(half) * unit) for half in (NORM_WEIGHT, NORM_BIAS)]
+            found[5:7] = [float(np.float32(half) * unit) for half in (NORM_WEIGHT, NORM_BIAS)]
+        found[7] = one.kernel or 1
         return found
 
     def sums(self, n_samples: int) -> int:
@@ -100,10 +101,24 @@ class Program:
 
     def bytes_per_draw(self, samples: int, wide: bool = True) -> int:
         """Working space of a draw in a stage of so many samples (`wide`: there is but float64)."""
-        settled = 2 * (sum(self.bounds) + sum(self.norms))
+        settled = sum(self.bounds) + len(self.bounds) + 2 * sum(self.norms)
         logits = 2 * samples * self.ensemble.n_outputs
         numbers = samples * sum(self.sizes) + self.n_parameters + self.sums(samples)
-        return 8 * (numbers + settled + logits)
+        matrices = (
+            4 * self.units + self.products + plan.product_tiles(min(self.units, plan.MAX_ROWS))
+        )
+        return 8 * (numbers + settled + logits + matrices)
+
+    @property
+    def units(self) -> int:
+        """The most units, or channels, of a pass."""
+        return max(one.made.shape[0] for one in self.passes)
+
+    @property
+    def products(self) -> int:
+        """The most elements of a matrix whose norm is computed."""
+        units = [one.made.shape[0] for one in self.passes if one.step]
+        return max((n * n for n in units if n <= plan.MAX_ROWS), default=0)
 
     def cost(self, n_samples: int) -> plan.Cost:
         """The model of what a draw takes in a stage of so many samples."""
@@ -136,10 +151,14 @@ class Space:
 
     capacity: int
     buffers: tuple[torch.Tensor, ...]
-    bounds: tuple[torch.Tensor, ...]
+    reaches: tuple[torch.Tensor, ...]
+    totals: tuple[torch.Tensor, ...]
     affines: tuple[torch.Tensor, ...]
     weights: torch.Tensor
     sums: torch.Tensor
+    units: torch.Tensor
+    products: torch.Tensor
+    powers: torch.Tensor
     logits: Activations
 
     @classmethod
@@ -162,18 +181,25 @@ class Space:
         return cls(
             capacity,
             tuple(empty(samples * size) for size in program.sizes),
-            tuple(empty(2 * channels) for channels in program.bounds),
+            tuple(empty(channels) for channels in program.bounds),
+            tuple(empty(1) for _ in program.bounds),
             tuple(empty(2 * channels) for channels in program.norms),
-            empty(program.n_parameters),
+            empty(program.n_parameters + plan.MAX_UNITS),
             empty(program.sums(samples)),
+            empty(4 * program.units),
+            empty(program.products),
+            empty(plan.product_tiles(min(program.units, plan.MAX_ROWS))),
             Activations(*logits, logits[0], shared=False),
         )
 
     def numbers(self, tensor: Tensor, n_samples: int) -> Numbers:
         """A tensor in this memory."""
         affine = None if tensor.slot is None else self.affines[tensor.slot]
-        place, bound = self.buffers[tensor.buffer], self.bounds[tensor.bound]
-        return Numbers(tensor.shape, n_samples, place, bound, affine, tensor.rectified)
+        values, bound = self.buffers[tensor.buffer], tensor.bound
+        return Numbers(
+            tensor.shape, n_samples, values, self.reaches[bound], self.totals[bound], affine,
+            tensor.rectified,
+        )  # fmt: skip
 
 
 class Forward:
@@ -210,7 +236,7 @@ class Forward:
         made = space.numbers(one.made, n)
         scale, constants = self._constants(number, n)
         sums = space.sums if one.norm is not None else None
-        step = one.step
+        step, last = one.step, number + 1 == len(program.passes)
         weights = None
         if step is not None:
             weights = space.weights
@@ -230,23 +256,28 @@ class Forward:
         if step is not None or one.norm is not None:
             before = source if step is not None else made
             launch.settle(
-                batch, before, made, constants, weights=weights, kernel=one.kernel,
+                batch, before, made, space.units, constants, weights=weights, kernel=one.kernel,
                 biased=one.biased, sums=sums, tiles=one.tiles(n),
                 norms=program.weights(one.norm) if one.norm is not None else None,
                 random=program.random_norms,
             )  # fmt: skip
+            if not last:
+                launch.totals(
+                    batch, before, made, space.units, constants, weights=weights,
+                    columns=step.columns if step is not None else 0, products=space.products,
+                    powers=space.powers,
+                )  # fmt: skip
         if step is not None and not one.kernel:
-            last = number + 1 == len(program.passes)
             assert weights is not None
             launch.features(
-                batch, weights, source, made, biased=one.biased, padded=stage.padded,
+                batch, weights, source, made, space.units, biased=one.biased, padded=stage.padded,
                 logits=(space.logits.values, space.logits.slack) if last else None,
             )  # fmt: skip
 
     def _first_inputs(self, stage: Stage, one: Pass) -> Numbers:
         if stage not in self._shared:
-            x, bound = self._program.shared(stage)
-            values = (self._to_device(part.reshape(-1)) for part in (x, bound))
+            x, reach = self._program.shared(stage)
+            values = (self._to_device(part.reshape(-1)) for part in (x, reach, np.zeros(1)))
             self._shared[stage] = Numbers(
                 one.source.shape, stage.n, *values, rectified=one.source.rectified, shared=True
             )
