@@ -28,7 +28,7 @@ MNIST, CIFAR10 = (1, 28, 28), (3, 32, 32)
 WIDTHS = ("1/6", "2/6", "3/6", "4/6", "5/6", "1", "2", "4")
 FLAGS = (
     "SHARED", "LINEAR", "DENSE", "BIASED", "NORMED", "RECTIFIED", "POOLED", "JOINED",
-    "FORK_NORMED", "FORK_RECTIFIED", "AFTER", "SCALED", "SUMMED", "RANDOM", "NORMAL", "LAST",
+    "FORK_NORMED", "FORK_RECTIFIED", "AFTER", "SUMMED", "RANDOM", "NORMAL", "SQUARED", "LAST",
 )  # fmt: skip
 
 

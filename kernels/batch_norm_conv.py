@@ -96,8 +96,7 @@ def _images_kernel(
 
     Args:
         lanes_ptr: int32 `(LANES,)`: 0, 1, 2, ... (see `direct_dense._dense_kernel`).
-        weight_ptr: float64 `(draws, columns, n_units)`, biases last (BIASED), with room for UNITS
-            more: a tile that hangs over reads what it does not use.
+        weight_ptr: float64 `(draws, n_units, columns)`, a unit's bias last (BIASED).
         input_ptr: float64 `(draws, n_samples, n_channels, height, width)`; with SHARED one draw's.
         affine_ptr: with NORMED, float64 `(draws, n_channels, 2)`: what inputs are multiplied with,
             and what is added. With RECTIFIED a ReLU follows that.
@@ -133,11 +132,12 @@ def _images_kernel(
     left = column_out - padding
     unit = program % unit_tiles * UNITS + tl.arange(0, UNITS)
     known = unit < n_units
+    unit_3 = tl.minimum(unit, n_units - 1)[None, :, None]
     plane = height * width
     n_weights = n_channels * taps
     if BIASED:
         n_weights += 1
-    w_at = weight_ptr + draw * n_units * n_weights + unit[None, :, None] + lane * 0
+    w_at = weight_ptr + draw * n_units * n_weights + unit_3 * n_weights + lane * 0
     if not SHARED:
         input_ptr += draw * n_samples * n_channels * plane
     x_at = input_ptr + sample * n_channels * plane + top * width + left
@@ -149,7 +149,7 @@ def _images_kernel(
             factor = tl.load(affine_ptr + (draw * n_channels + channel) * 2)
             shift = tl.load(affine_ptr + (draw * n_channels + channel) * 2 + 1)
         here = x_at + channel * plane
-        w_here = w_at + channel * taps * n_units
+        w_here = w_at + channel * taps
         if KERNEL == 3:
             u0, u1, u2, u3 = _row(
                 here, top, left, height, width, factor, shift, NORMED, RECTIFIED, SIDE
@@ -167,25 +167,25 @@ def _images_kernel(
                     y1 += w * u1
                     y2 += w * l0
                     y3 += w * l1
-                w = tl.load(w_here + n_units)
+                w = tl.load(w_here + 1)
                 y0 += w * u1
                 if SIDE == 2:
                     y1 += w * u2
                     y2 += w * l1
                     y3 += w * l2
-                w = tl.load(w_here + 2 * n_units)
+                w = tl.load(w_here + 2)
                 y0 += w * u2
                 if SIDE == 2:
                     y1 += w * u3
                     y2 += w * l2
                     y3 += w * l3
-                w_here += 3 * n_units
+                w_here += 3
                 u0, u1, u2, u3 = l0, l1, l2, l3
         else:
             for tap in range(n_rows * KERNEL):
                 row, column = top + tap // KERNEL, left + tap % KERNEL
                 at = here + tap // KERNEL * width + tap % KERNEL
-                w = tl.load(w_here + tap * n_units)
+                w = tl.load(w_here + tap)
                 y0 += w * _read(at, row, column, height, width, factor, shift, NORMED, RECTIFIED)
                 if SIDE == 2:
                     y1 += w * _read(
@@ -199,7 +199,7 @@ def _images_kernel(
                         RECTIFIED,
                     )  # fmt: skip
     if BIASED:
-        bias = tl.load(w_at + (n_weights - 1) * n_units)
+        bias = tl.load(w_at + n_weights - 1)
         y0, y1, y2, y3 = y0 + bias, y1 + bias, y2 + bias, y3 + bias
     right = exists & (column_out + 1 < columns)
     below = exists & (row_out + 1 < rows)
@@ -215,7 +215,7 @@ def _images_kernel(
             squares = (squares + z1 * z1) + (z2 * z2 + z3 * z3)
         tl.store(to, tl.sum(tl.sum(total, 2), 0), mask=known)
         tl.store(to + 1, tl.sum(tl.sum(squares, 2), 0), mask=known)
-    kept = (sample * n_units + unit[None, :, None]) * (kept_rows * kept_columns)
+    kept = (sample * n_units + unit_3) * (kept_rows * kept_columns)
     to = output_ptr + draw * n_samples * n_units * (kept_rows * kept_columns) + kept
     mine = exists & known[None, :, None]
     if POOLED:

@@ -62,7 +62,7 @@ def _features_kernel(
         x_at += draw * n_samples * columns
     if BIASED:
         columns += 1
-    w_at = weight_ptr + draw * n_units * columns + unit
+    w_at = weight_ptr + draw * n_units * columns + unit * columns
     y = tl.zeros([LANES], tl.float64)
     for channel in range(n_channels):
         factor, shift = 1.0, 0.0
@@ -75,9 +75,9 @@ def _features_kernel(
                 x = x * factor + shift
             if RECTIFIED:
                 x = rectify(x)
-            y += x * tl.load(w_at + (channel * taps + tap) * n_units)
+            y += x * tl.load(w_at + channel * taps + tap)
     if BIASED:
-        y += tl.load(w_at + (columns - 1) * n_units)
+        y += tl.load(w_at + columns - 1)
     if LAST:
         at = ((draw // block) * padded * n_units + number) * block + draw % block
         tl.store(output_ptr + at, y, mask=exists)

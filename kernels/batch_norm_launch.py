@@ -89,16 +89,18 @@ class Numbers:
 
 
 def parameters(
-    names: Names, drawn: Weights, constants: Tensor, weights: Tensor, *, columns: int
-) -> None:
-    """See `batch_norm_weights._parameters_kernel`: fills `weights`."""
+    names: Names, drawn: Weights, constants: Tensor, weights: Tensor, turned: Tensor,
+    *, columns: int,
+) -> None:  # fmt: skip
+    """See `batch_norm_weights._parameters_kernel`: fills `weights` and `turned`."""
     names.check()
     n, device = names.places.numel(), names.name.device
-    _expect("weights", weights, torch.float64, n * drawn.n_units * columns, device)
+    for one in (weights, turned):
+        _expect("weights", one, torch.float64, n * drawn.n_units * columns, device)
     _expect("constants", constants, torch.float64, 1, device)
     tiles = plan.tiles(drawn.n_units * drawn.blocks_per_unit)
     _run(_weights._parameters_kernel, names.name, _grid(n, tiles))(
-        names.name, names.places, names.lanes, weights, constants, drawn.first_block,
+        names.name, names.places, names.lanes, weights, turned, constants, drawn.first_block,
         drawn.blocks_per_unit, columns, drawn.n_units, tiles,
         BITS=drawn.bits, NORMAL=drawn.normal, LANES=plan.LANES, **_OPTIONS,
     )  # fmt: skip
@@ -125,8 +127,7 @@ def images(
     made.expect(n)
     n_weights = units * (channels * kernel**2 + biased)
     tile = plan.tile(units, rows, columns, source.n_samples, pooled)
-    over = -units % tile.units
-    _expect("weights", weights, torch.float64, n * n_weights + over, device)
+    _expect("weights", weights, torch.float64, n * n_weights, device)
     n_windows = plan.n_windows(rows, columns, tile.side)
     tiles = plan.tiles(source.n_samples * n_windows, tile.windows)
     if sums is not None:
@@ -138,20 +139,20 @@ def images(
         kept_columns, -(-columns // tile.side), n_windows, kernel,
         BIASED=biased, POOLED=pooled, SUMMED=sums is not None, KERNEL=kernel, SIDE=tile.side,
         WINDOWS=tile.windows, UNITS=tile.units, LANES=plan.LANES, **source.flags, **_OPTIONS,
-        **_registers(source.shared),
+        **_registers(source.shared or tile.units < 4),
     )  # fmt: skip
 
 
 def settle(
     names: Names, source: Numbers, made: Numbers, units: Tensor, constants: Tensor,
-    *, weights: Tensor | None, kernel: int, biased: bool, sums: Tensor | None, tiles: int,
+    *, turned: Tensor | None, kernel: int, biased: bool, sums: Tensor | None, tiles: int,
     norms: Weights | None, random: bool,
 ) -> None:  # fmt: skip
     """See `batch_norm_settle._settle_kernel`: fills `made.reach`, `made.affine` and `units`.
 
     Args:
         units: float64, room for 4 numbers a unit.
-        weights: the linear layer's, or None where there is none.
+        turned: the linear layer's weights, or None where there is none.
         kernel: of a convolution, 0 of a dense layer.
         sums, tiles: what the batch norm is settled by, in so many parts; None where there is none.
         norms: where the batch norm's parameters lie, which are 1 and 0 unless `random`.
@@ -162,8 +163,8 @@ def settle(
     taps = kernel**2 or rows * columns
     source.expect(n)
     made.expect(n)
-    if weights is not None:
-        _expect("weights", weights, torch.float64, n * n_units * (channels * taps + biased), device)
+    if turned is not None:
+        _expect("weights", turned, torch.float64, n * n_units * (channels * taps + biased), device)
     elif channels != n_units:
         raise ValueError(f"{channels} channels become {n_units}, without weights")
     if (sums is None) != (norms is None) or (sums is None) != (made.affine is None):
@@ -176,11 +177,11 @@ def settle(
         raise ValueError(f"{n} draws of {n_units} units; 32 bits do not number them")
     own = made.reach
     _run(_settle._settle_kernel, names.name, _grid(1, plan.tiles(n * n_units)))(
-        names.name, names.places, names.lanes, own if weights is None else weights, source.reach,
+        names.name, names.places, names.lanes, own if turned is None else turned, source.reach,
         source.total, own if sums is None else sums, made.affine_or(own), own, units, constants,
         n, n_units, channels, *source.strides, taps, tiles, norms.first_block if norms else 0,
         norms.blocks_per_unit if norms else 1,
-        LINEAR=weights is not None, DENSE=not kernel, BIASED=biased, NORMED=sums is not None,
+        LINEAR=turned is not None, DENSE=not kernel, BIASED=biased, NORMED=sums is not None,
         RANDOM=random and norms is not None, BITS=norms.bits if norms and random else 32,
         LANES=plan.LANES, **_OPTIONS,
     )  # fmt: skip
@@ -188,12 +189,12 @@ def settle(
 
 def totals(
     names: Names, source: Numbers, made: Numbers, units: Tensor, constants: Tensor,
-    *, weights: Tensor | None, columns: int, products: Tensor, powers: Tensor,
+    *, turned: Tensor | None, columns: int, products: Tensor, powers: Tensor,
 ) -> None:  # fmt: skip
     """See `batch_norm_total._total_kernel`: fills `made.total`, from what `settle` left.
 
     Args:
-        units, constants, weights: as `settle` has them.
+        units, constants, turned: as `settle` has them.
         columns: parameters of a unit, its bias included.
         products, powers: float64, room for what `_products_kernel` makes.
     """
@@ -201,13 +202,13 @@ def totals(
     _expect("units", units, torch.float64, 4 * n * n_units, device)
     _expect("constants", constants, torch.float64, N_CONSTANTS, device)
     _expect("total", made.total, torch.float64, n, device)
-    tiles = plan.product_tiles(n_units) if weights is not None and not source.shared else 0
+    tiles = plan.product_tiles(n_units) if turned is not None and not source.shared else 0
     if tiles:
-        assert weights is not None
-        _expect("weights", weights, torch.float64, n * n_units * columns, device)
+        assert turned is not None
+        _expect("weights", turned, torch.float64, n * n_units * columns, device)
         _expect("products", products, torch.float64, n * n_units**2, device)
         _expect("powers", powers, torch.float64, n * tiles, device)
-        for matrix, to, terms in ((weights, products, columns), (products, powers, n_units)):
+        for matrix, to, terms in ((turned, products, columns), (products, powers, n_units)):
             _run(_total._products_kernel, names.name, _grid(n, tiles))(
                 names.lanes, matrix, units, to, n_units, terms, tiles,
                 SQUARED=to is powers, LANES=plan.LANES, **_OPTIONS,
@@ -215,7 +216,7 @@ def totals(
     _run(_total._total_kernel, names.name, _grid(n, 1))(
         names.lanes, units, powers, source.total, made.total, constants, n_units,
         source.strides[1], tiles,
-        LINEAR=weights is not None, LANES=plan.LANES, **_OPTIONS,
+        LINEAR=turned is not None, LANES=plan.LANES, **_OPTIONS,
     )  # fmt: skip
 
 
@@ -293,10 +294,10 @@ def features(
     )  # fmt: skip
 
 
-def _registers(shared: bool) -> dict[str, int]:
+def _registers(all_of_them: bool) -> dict[str, int]:
     """Left to itself the compiler would spill a few, for one warp more at a time."""
     # Other makers' compilers know no such option.
-    return {"maxnreg": MAX_REGISTERS} if shared and not torch.version.hip else {}
+    return {"maxnreg": MAX_REGISTERS} if all_of_them and not torch.version.hip else {}
 
 
 def _grid(n: int, each: int) -> tuple[int]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 LANES = 64  # windows (or numbers) of a program, at a time
 WARPS = LANES // 32
 MAX_SUMS = 32  # float64 sums of a thread: two registers each
-MAX_UNITS = 8  # of a program
 MAX_WINDOWS = 2  # of a thread
 ROWS = 4  # elements of a matrix that a lane has
 MAX_ROWS = 256  # of a matrix whose spectral norm is worth its products
@@ -50,7 +49,7 @@ def tile(n_units: int, rows: int, columns: int, n_samples: int, pooled: bool) ->
     found: list[tuple[float, Tile]] = []
     for side in (2,) if pooled else (2, 1):
         numbers = n_samples * n_windows(rows, columns, side)
-        for units in (MAX_UNITS, 4, 2):
+        for units in (8, 4, 2):
             windows = min(MAX_WINDOWS, MAX_SUMS // (4 * units))
             while windows > 1 and numbers <= windows // 2 * LANES:
                 windows //= 2
@@ -129,8 +128,8 @@ def convolution_cost(
 
 
 def weights_cost(n_units: int, n_blocks: int, columns: int) -> Cost:
-    """Of drawing a layer's weights: written, read for the bounds and for the products."""
-    return Cost(4 * n_units * n_blocks, 0, 24 * n_units * columns)
+    """Of drawing a layer's weights: written twice, read for the bounds and for the products."""
+    return Cost(4 * n_units * n_blocks, 0, 40 * n_units * columns)
 
 
 def element_cost(n_read: int, n_written: int) -> Cost:

@@ -31,7 +31,7 @@ SLACK = tl.constexpr(2.0**-20)  # pays for the bounds' own roundings
 
 @triton.jit
 def _linear(
-    weight_ptr, reach_ptr, constants_ptr, at, from_, n_units, n_channels, taps, total,
+    turned_ptr, reach_ptr, constants_ptr, at, from_, n_units, n_channels, taps, total,
     BIASED: tl.constexpr, DENSE: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Of units of a linear layer: the norm of their weights, and a bound of their own norms.
@@ -45,7 +45,7 @@ def _linear(
     for channel in range(n_channels):
         gain = tl.zeros([LANES], tl.float64)
         for tap in range(taps):
-            w = tl.load(weight_ptr + at)
+            w = tl.load(turned_ptr + at)
             at += n_units
             gain += w * w if DENSE else tl.abs(w)
             squares += w * w
@@ -53,7 +53,7 @@ def _linear(
             gain = tl.sqrt(gain)
         sizes += gain * (tl.load(reach_ptr + from_ + channel) + total)
     if BIASED:
-        sizes += tl.load(constants_ptr + 1) * tl.abs(tl.load(weight_ptr + at))
+        sizes += tl.load(constants_ptr + 1) * tl.abs(tl.load(turned_ptr + at))
     return tl.sqrt(squares), sizes
 
 
@@ -89,7 +89,7 @@ def _settle_kernel(
     name_ptr,
     places_ptr,
     lanes_ptr,
-    weight_ptr,
+    turned_ptr,
     reach_ptr,
     total_ptr,
     sums_ptr,
@@ -118,7 +118,7 @@ def _settle_kernel(
 
     Args:
         name_ptr, places_ptr, lanes_ptr: as those of `batch_norm_weights._parameters_kernel`.
-        weight_ptr: of the linear layer, as that kernel leaves them.
+        turned_ptr: of the linear layer, as that kernel leaves them turned.
         reach_ptr: float64 `(draws, n_channels)`, the inputs'; `reach_stride` from draw to draw.
         total_ptr: float64 `(draws,)`, their totals; `total_stride` from draw to draw.
         sums_ptr: float64 `(draws, n_tiles, n_units, 2)`: what the batch norm's inputs and their
@@ -150,7 +150,7 @@ def _settle_kernel(
         if BIASED:
             columns += 1
         length, reach = _linear(
-            weight_ptr, reach_ptr, constants_ptr, slot * columns * n_units + unit,
+            turned_ptr, reach_ptr, constants_ptr, slot * columns * n_units + unit,
             slot * reach_stride, n_units, n_channels, taps, total, BIASED, DENSE, LANES,
         )  # fmt: skip
         rounding = tl.where(reach < LIMIT, tl.load(constants_ptr) * reach, float("inf"))

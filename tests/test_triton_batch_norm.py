@@ -92,19 +92,30 @@ MIXED = Architecture(
     bias="prior",
 )  # fmt: skip
 PADDED = Architecture("padded", [Conv2d(2, "prior", 3, 1), ReLU(), MaxPool2d(2), Flatten()])
+POINTS = Architecture("points", [], bias="prior")
+# The interpreter takes some 0.1 s for a draw and layer.
 CASES = {
-    "three stages": NormCase(resnet4("2/6", 3)),
-    "two stages, normal": NormCase(resnet4("1/6", 2), prior="kaiming-normal", n_train=7),
-    "colours, few bits": NormCase(resnet4("1/6", 3), (3, 9, 9), "uniform8", n_train=3),
-    "three classes": NormCase(resnet4("1/6", 3), n_classes=3, prior="uniform16", n_draws=66),
-    "one logit": NormCase(
-        resnet4("1/6", 3, head="one-logit", bias="prior"), prior="kaiming-uniform"
+    "three stages": NormCase(resnet4("2/6,1/6,1/6", 3), n_draws=1, n_train=4, seed=2**33 + 3),
+    "two stages, normal": NormCase(
+        resnet4("1/6,1/12", 2), (1, 5, 4), "kaiming-normal", n_train=7, n_draws=3, seed=2**33 + 2
     ),
-    "mixed": NormCase(MIXED, (2, 12, 13), n_train=4),
-    "one sample": NormCase(resnet4("1/6", 3), n_train=1),
-    "no batch norm, in stages": NormCase(PADDED, n_train=9, n_draws=40, first_draw=0),
-    "large": NormCase(PADDED, n_train=3, spread=1e36, prior="normal:1e12"),
-}
+    "colours, few bits": NormCase(
+        resnet4("1/6,1/12,1/12", 3), (3, 8, 9), "uniform8", n_train=3, n_draws=2, seed=2**33 + 11
+    ),
+    "three classes": NormCase(
+        resnet4("1/6,1/12", 2), (1, 4, 4), "uniform16", n_classes=3, seed=2**33 + 20
+    ),
+    "one logit": NormCase(
+        resnet4("1/6,1/12", 2, head="one-logit", bias="prior"), (1, 4, 4), "kaiming-uniform",
+        seed=2**33 + 32,
+    ),
+    "mixed": NormCase(MIXED, (2, 12, 13), n_train=4, n_draws=3, seed=2**33 + 13),
+    "one sample": NormCase(resnet4("1/6,1/12", 2), (1, 4, 4), n_train=1, n_draws=2),
+    "in stages": NormCase(
+        PADDED, (1, 4, 5), n_train=9, n_draws=12, first_draw=2**41 + 3, seed=2**33 + 27
+    ),
+    "points": NormCase(POINTS, (2,), n_train=2, n_draws=66, prior="normal"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -122,14 +133,16 @@ def test_states_the_law(name: str) -> None:
 
 
 def test_cases_are_worth_their_while() -> None:
-    assert len(set(CASES["three classes"].law().tolist())) > 2
-    assert set(CASES["no batch norm, in stages"].law().tolist()) > {1, 2, 3}
+    for name in set(CASES) - {"three stages", "one sample"}:
+        assert len(set(CASES[name].law().tolist())) > 1, name
+    assert CASES["three stages"].law().tolist() == [4]
+    assert (CASES["in stages"].law() > 2).any()  # as far as the second stage
 
 
 @settings(
     derandomize=True,
     deadline=None,
-    max_examples=14,
+    max_examples=8,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(case=batch_norm_cases.cases())
@@ -137,7 +150,7 @@ def test_random_networks(case: Case) -> None:
     """Whatever the layers, prior, seed and draws: what is stated is the law's."""
     if unsupported(case.ensemble):
         return
-    n = min(case.n_draws, 3)
+    n = min(case.n_draws, 2)
     with np.errstate(over="ignore", invalid="ignore"):
         engine = TritonBatchNormEngine(case.ensemble, case.x_train, case.y_train)
         found = engine.screen(case.first_draw, n)
@@ -147,7 +160,7 @@ def test_random_networks(case: Case) -> None:
 
 
 def test_ranges_may_be_cut_anywhere_and_of_any_size() -> None:
-    case = replace(CASES["three classes"], n_draws=4)
+    case = CASES["points"]
     engine, law = case.engine(), case.law()
     for start, n in ((0, 0), (1, 1), (1, 3)):
         assert engine.screen(case.first_draw + start, n).tolist() == law[start : start + n].tolist()
@@ -161,9 +174,9 @@ def test_the_last_draws_have_names() -> None:
 
 def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of any size, and halved where memory runs out."""
-    case = replace(CASES["no batch norm, in stages"], n_draws=150)
+    case = CASES["points"]
     law = case.law().tolist()
-    assert case.engine(memory_bytes=1).screen(case.first_draw, 150).tolist() == law
+    assert case.engine(memory_bytes=1).screen(case.first_draw, 66).tolist() == law
     make, limit = triton_batch_norm.Space.make, 64
 
     def scarce(program: Any, samples: int, padded: int, capacity: int, device: Any) -> Any:
@@ -173,7 +186,7 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(triton_batch_norm.Space, "make", scarce)
     engine = case.engine()
-    assert engine.screen(case.first_draw, 150).tolist() == law
+    assert engine.screen(case.first_draw, 66).tolist() == law
     assert engine.notice.endswith("batches of 64 draws")
     limit = 0
     with pytest.raises(ResourceError, match="do not fit the memory"):
@@ -181,27 +194,31 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_cannot_be_told_goes_to_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With wide bounds, and where numbers are none, nothing is stated."""
+    """With wide bounds, and where numbers overflow or are none, nothing is stated."""
     case = CASES["one logit"]
     program = triton_batch_norm.Program
     constants = program.constants
 
     def loose(self: Any, *args: Any) -> Any:
         found = constants(self, *args)
-        found[0] = 1e3
+        found[0] = 1.0
         return found
 
     monkeypatch.setattr(program, "constants", loose)
     engine = case.engine()
-    assert (engine.screen(case.first_draw, 3) == BORDERLINE).all()
-    assert engine.tally.borderline == 3
+    with np.errstate(invalid="ignore", over="ignore"):
+        assert (engine.screen(case.first_draw, 2) == BORDERLINE).all()
+    assert engine.tally.borderline == 2
     monkeypatch.undo()
     x = case.x_train.copy()
     x[0, 0, 0, 0] = np.inf
     ensemble = replace(case.ensemble, x_train=x)  # type: ignore[call-arg]
-    with np.errstate(invalid="ignore"):
-        found = TritonBatchNormEngine(ensemble, x, case.y_train).screen(0, 3)
-    assert (found == BORDERLINE).all()
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = TritonBatchNormEngine(ensemble, x, case.y_train).screen(0, 1)
+        assert (found == BORDERLINE).all()
+        large = replace(CASES["points"], spread=1e36, prior="normal:1e12")
+        large = replace(large, architecture=Architecture("deep", [Dense(2)] * 24))
+        assert (large.engine().screen(0, 1) == BORDERLINE).all()
 
 
 # --- who gets it ---------------------------------------------------------------------------------
@@ -229,8 +246,8 @@ def test_is_chosen_and_what_no_kernel_covers_falls_back_to_torch() -> None:
     engine = engines.make("triton", case.ensemble, case.x_train, case.y_train)
     assert isinstance(engine, TritonBatchNormEngine)
     assert engine.notice == ""
-    flat = [Conv2d(2, padding=1), BatchNorm2d(), Flatten(), Fork(), Dense(128), Join()]
-    own = BatchNormEnsemble(case.architecture, _Mine("mine", lambda _: 1.0), SMALL, 2, 0,
+    flat = [Conv2d(2, padding=1), BatchNorm2d(), Flatten(), Fork(), Dense(32), Join()]
+    own = BatchNormEnsemble(case.architecture, _Mine("mine", lambda _: 1.0), case.shape, 2, 0,
                             case.x_train)  # fmt: skip
     for ensemble, reason in (
         (replace(case, architecture=Architecture("flat", flat)).ensemble, "grouped into other"),
@@ -251,9 +268,10 @@ def test_other_training_samples_are_refused() -> None:
 
 
 def test_bench_times_its_kernels() -> None:
-    case = CASES["one sample"]
-    kernels, ceilings = bench._parts(case.engine())
-    assert kernels and ceilings
+    kernels, ceilings = bench._parts(CASES["points"].engine())
+    found = [(one["kernel"], one["layer"]) for one in kernels]
+    assert found == [("parameters", 0), ("settle", 0), ("features", 0)]
+    assert all(one["draws_per_s"] > 0 for one in kernels) and ceilings["words_per_s"] > 0
 
 
 # --- on a GPU ------------------------------------------------------------------------------------

@@ -72,9 +72,8 @@ def empty(shape: tuple[int, int, int], n_samples: int, normed: bool = False) -> 
 
 
 def turned(weight: npt.NDArray[np.float64]) -> torch.Tensor:
-    """Weights `(draws, units, columns)` as kernels have them, with what may be read behind them."""
-    flat = weight.transpose(0, 2, 1).ravel()
-    return tensor(np.concatenate([flat, np.full(plan.MAX_UNITS, np.nan)]))
+    """Weights `(draws, units, columns)` with those of all units side by side."""
+    return tensor(weight.transpose(0, 2, 1).ravel())
 
 
 def read(
@@ -110,7 +109,7 @@ def test_convolutions(
     tiles = plan.tiles(n_samples * plan.n_windows(rows, columns, tile.side), tile.windows)
     sums = room(tiles, units, 2)
     launch.images(
-        names(N), turned(weight), source, made, sums, kernel=kernel, padding=padding,
+        names(N), tensor(weight.ravel()), source, made, sums, kernel=kernel, padding=padding,
         biased=biased, pooled=pooled,
     )  # fmt: skip
     x = read(values, affine, rectified) * (N if shared else 1)
@@ -181,12 +180,12 @@ def test_batch_norms_are_settled(prior: str, kernel: int, biased: bool) -> None:
     constants = np.array([1e-15, 7.7, 60.0, 60**0.5, 1e-14, *halves, kernel or 1])
     settled, on_device = room(units, 4), turned(weight)
     launch.settle(
-        names(N), source, made, settled, tensor(constants), weights=on_device, kernel=kernel,
+        names(N), source, made, settled, tensor(constants), turned=on_device, kernel=kernel,
         biased=biased, sums=tensor(parts.ravel()) if normed else None, tiles=3,
         norms=drawn if normed else None, random=random,
     )  # fmt: skip
     launch.totals(
-        names(N), source, made, settled, tensor(constants), weights=on_device,
+        names(N), source, made, settled, tensor(constants), turned=on_device,
         columns=2 * taps + biased, products=room(units, units),
         powers=room(plan.product_tiles(units)),
     )  # fmt: skip
@@ -196,7 +195,7 @@ def test_batch_norms_are_settled(prior: str, kernel: int, biased: bool) -> None:
         norm = None
         if normed:
             blocks = np.uint64(11) + np.arange(units * per_unit, dtype=np.uint64)
-            words = rng.words(SEED, np.uint64(FIRST + d), blocks).reshape(units, -1)
+            words = rng.words(SEED, FIRST + d, blocks).reshape(units, -1)
             scale, shift = (part.astype(np.float64) for part in law.normalizer(words))
             assert random == (np.unique(scale).size > 1)
             norm = (parts[d].sum(axis=0), scale, shift)
@@ -204,7 +203,7 @@ def test_batch_norms_are_settled(prior: str, kernel: int, biased: bool) -> None:
             w, bias, bound[0][d], bound[1][d], norm, constants, not kernel
         )
         if normed:
-            assert affine is not None
+            assert affine is not None and made.affine is not None
             assert np.allclose(own(made.affine, units, 2)[d], affine, rtol=1e-13, atol=1e-15)
         assert np.allclose(own(made.reach, units)[d], reach, rtol=1e-11)
         assert np.allclose(own(settled, units, 4)[d], expected, rtol=1e-11)
@@ -233,7 +232,7 @@ def test_totals_bound_differences(kernel: int) -> None:
             source = Numbers(shape, n_samples, tensor(values.ravel()), reach, before)
             made, count = empty(kept, n_samples, bool(kernel)), n_samples * 30
             constants = np.array([1e-14, 1.0, count, count**0.5, 1e-13, 0, 0, kernel or 1])
-            parts, settled, w = room(9, units, 2), room(units, 4), turned(weight)
+            parts, settled, w = room(9, units, 2), room(units, 4), tensor(weight.ravel())
             one, tiles = names(1), 0
             if kernel:
                 tile = plan.tile(units, 6, 5, n_samples, False)
@@ -242,12 +241,13 @@ def test_totals_bound_differences(kernel: int) -> None:
                     one, w, source, made, parts, kernel=3, padding=1, biased=False, pooled=False
                 )
             launch.settle(
-                one, source, made, settled, tensor(constants), weights=w, kernel=kernel,
+                one, source, made, settled, tensor(constants), turned=turned(weight), kernel=kernel,
                 biased=False, sums=parts if kernel else None, tiles=tiles,
                 norms=Weights(32, False, units, 0, 1) if kernel else None, random=False,
             )  # fmt: skip
             launch.totals(
-                one, source, made, settled, tensor(constants), weights=w, columns=weight.shape[2],
+                one, source, made, settled, tensor(constants), turned=turned(weight),
+                columns=weight.shape[2],
                 products=room(units, units), powers=room(1),
             )  # fmt: skip
             if not kernel:
@@ -274,12 +274,14 @@ def test_weights_are_the_law(prior: str) -> None:
     for one in program.passes:
         step = one.step
         assert step is not None
-        weights = room(step.units, step.columns)
+        weights, other = room(step.units, step.columns), room(step.columns, step.units)
         launch.parameters(
-            names(N), program.weights(step), tensor(program.scale(one)), weights,
+            names(N), program.weights(step), tensor(program.scale(one)), weights, other,
             columns=step.columns,
         )  # fmt: skip
-        found = own(weights, step.columns, step.units).transpose(0, 2, 1)
+        found = own(weights, step.units, step.columns)
+        same = own(other, step.columns, step.units).transpose(0, 2, 1)
+        assert np.array_equal(found, same, equal_nan=True)
         for d in range(N):
             expected, bias = ensemble.step_parameters(FIRST + d, step) or (None, None)
             assert expected is not None
@@ -301,8 +303,8 @@ def test_dense_layers(last: bool) -> None:
     size = padded * units * BLOCK
     logits = [tensor(np.full(size + 7, GUARD)) for _ in range(2)]
     launch.features(
-        names(N), turned(weight), source, made, tensor(settled.ravel()), biased=last, padded=padded,
-        logits=(logits[0], logits[1]) if last else None,
+        names(N), tensor(weight.ravel()), source, made, tensor(settled.ravel()), biased=last,
+        padded=padded, logits=(logits[0], logits[1]) if last else None,
     )  # fmt: skip
     x = read(values, affine, last)
     for d in range(N):
@@ -333,7 +335,7 @@ def test_launchers_refuse_what_does_not_fit() -> None:
 
     def settle(**changes: Any) -> None:
         values: dict[str, Any] = {
-            "weights": weights, "kernel": 3, "biased": False, "sums": None, "tiles": 1,
+            "turned": weights, "kernel": 3, "biased": False, "sums": None, "tiles": 1,
             "norms": None, "random": False, **changes,
         }  # fmt: skip
         launch.settle(names(N), source, made, room(3, 4), tensor(np.ones(8)), **values)
@@ -351,13 +353,15 @@ def test_launchers_refuse_what_does_not_fit() -> None:
         lambda: elements(made),  # other channels
         lambda: elements(empty((2, 2, 2), 3), size=3),
         lambda: elements(empty((2, 4, 4), 3), fork=made),
-        lambda: settle(weights=None),  # other channels
+        lambda: settle(turned=None),  # other channels
         lambda: settle(sums=weights),  # sums without parameters
-        lambda: settle(weights=weights[:9]),
+        lambda: settle(turned=weights[:9]),
         lambda: launch.features(
             names(N), weights, source, made, room(3, 4), biased=False, padded=4, logits=None
         ),
-        lambda: launch.parameters(names(N), Weights(32, False, 9, 0, 5), one, weights, columns=18),
+        lambda: launch.parameters(
+            names(N), Weights(32, False, 9, 0, 5), one, weights, weights, columns=18
+        ),
     ):
         with pytest.raises(ValueError, match=r"."):
             refused()

@@ -8,6 +8,8 @@ with padding or residual blocks, are screened here too, in its stages.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
@@ -62,7 +64,7 @@ class TritonBatchNormEngine(TritonDirectEngine):
         if coupled(self.ensemble.steps):
             self.stages = [Stage(0, len(self.y_train))]
 
-    def _allocate(self, samples: int, capacity: int, wide: bool) -> Space:
+    def _allocate(self, samples: int, capacity: int, wide: bool) -> Any:
         most = max(stage.n for stage in self.stages if stage.padded == samples)
         return Space.make(self._program, most, samples, capacity, self._device)
 

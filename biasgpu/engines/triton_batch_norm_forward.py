@@ -103,7 +103,7 @@ class Program:
         """Working space of a draw in a stage of so many samples (`wide`: there is but float64)."""
         settled = sum(self.bounds) + len(self.bounds) + 2 * sum(self.norms)
         logits = 2 * samples * self.ensemble.n_outputs
-        numbers = samples * sum(self.sizes) + self.n_parameters + self.sums(samples)
+        numbers = samples * sum(self.sizes) + 2 * self.n_parameters + self.sums(samples)
         matrices = (
             4 * self.units + self.products + plan.product_tiles(min(self.units, plan.MAX_ROWS))
         )
@@ -155,6 +155,7 @@ class Space:
     totals: tuple[torch.Tensor, ...]
     affines: tuple[torch.Tensor, ...]
     weights: torch.Tensor
+    turned: torch.Tensor
     sums: torch.Tensor
     units: torch.Tensor
     products: torch.Tensor
@@ -177,19 +178,20 @@ class Space:
         def empty(entries: int) -> torch.Tensor:
             return torch.empty(entries * capacity, dtype=torch.float64, device=device)
 
-        logits = [empty(padded * program.ensemble.n_outputs) for _ in range(2)]
+        logits, errors = (empty(padded * program.ensemble.n_outputs) for _ in range(2))
         return cls(
             capacity,
             tuple(empty(samples * size) for size in program.sizes),
             tuple(empty(channels) for channels in program.bounds),
             tuple(empty(1) for _ in program.bounds),
             tuple(empty(2 * channels) for channels in program.norms),
-            empty(program.n_parameters + plan.MAX_UNITS),
+            empty(program.n_parameters),
+            empty(program.n_parameters),
             empty(program.sums(samples)),
             empty(4 * program.units),
             empty(program.products),
             empty(plan.product_tiles(min(program.units, plan.MAX_ROWS))),
-            Activations(*logits, logits[0], shared=False),
+            Activations(logits, errors, errors, shared=False),
         )
 
     def numbers(self, tensor: Tensor, n_samples: int) -> Numbers:
@@ -237,10 +239,12 @@ class Forward:
         scale, constants = self._constants(number, n)
         sums = space.sums if one.norm is not None else None
         step, last = one.step, number + 1 == len(program.passes)
-        weights = None
+        turned = None
         if step is not None:
-            weights = space.weights
-            launch.parameters(batch, program.weights(step), scale, weights, columns=step.columns)
+            turned = space.turned
+            launch.parameters(
+                batch, program.weights(step), scale, space.weights, turned, columns=step.columns
+            )
         if step is None:
             fork = None if one.fork is None else space.numbers(one.fork, n)
             launch.elements(
@@ -248,29 +252,29 @@ class Forward:
                 sums=sums,
             )  # fmt: skip
         elif one.kernel:
-            assert isinstance(step.layer, Conv2d) and weights is not None
+            assert isinstance(step.layer, Conv2d)
             launch.images(
-                batch, weights, source, made, sums, kernel=one.kernel, padding=step.layer.padding,
-                biased=one.biased, pooled=one.pooled,
+                batch, space.weights, source, made, sums, kernel=one.kernel,
+                padding=step.layer.padding, biased=one.biased, pooled=one.pooled,
             )  # fmt: skip
         if step is not None or one.norm is not None:
             before = source if step is not None else made
             launch.settle(
-                batch, before, made, space.units, constants, weights=weights, kernel=one.kernel,
+                batch, before, made, space.units, constants, turned=turned, kernel=one.kernel,
                 biased=one.biased, sums=sums, tiles=one.tiles(n),
                 norms=program.weights(one.norm) if one.norm is not None else None,
                 random=program.random_norms,
             )  # fmt: skip
             if not last:
                 launch.totals(
-                    batch, before, made, space.units, constants, weights=weights,
+                    batch, before, made, space.units, constants, turned=turned,
                     columns=step.columns if step is not None else 0, products=space.products,
                     powers=space.powers,
                 )  # fmt: skip
         if step is not None and not one.kernel:
-            assert weights is not None
             launch.features(
-                batch, weights, source, made, space.units, biased=one.biased, padded=stage.padded,
+                batch, space.weights, source, made, space.units, biased=one.biased,
+                padded=stage.padded,
                 logits=(space.logits.values, space.logits.slack) if last else None,
             )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.engines.base import Engine
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError, needs_extra
+
+if TYPE_CHECKING:
+    from biasgpu.engines.triton_direct import TritonDirectEngine
 
 ALL = "all"
 
@@ -26,7 +30,7 @@ def takes(ensemble: Ensemble) -> bool:
     return _direct(ensemble)[0] is not None
 
 
-def _direct(ensemble: Ensemble) -> tuple[type[Engine] | None, str]:
+def _direct(ensemble: Ensemble) -> tuple[type[TritonDirectEngine] | None, str]:
     """The engine for an ensemble of method "direct", or None and why there is none."""
     from biasgpu.engines.triton_batch_norm import TritonBatchNormEngine
     from biasgpu.engines.triton_direct import TritonDirectEngine

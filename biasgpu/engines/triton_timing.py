@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from biasgpu.engines.triton_direct import TritonDirectEngine
-from biasgpu.kernels import ceilings, direct_launch
+from biasgpu.kernels import batch_norm_launch, ceilings, direct_launch
 from biasgpu.kernels import direct_plan as plan
 from biasgpu.kernels.launch import OPTIONS, interpreted
 
@@ -56,17 +56,17 @@ def kernel_times(engine: TritonDirectEngine, n_draws: int) -> list[KernelTime]:
 
         return launched
 
-    direct_launch._run = timed
+    direct_launch._run = batch_norm_launch._run = timed
     try:
         for _ in range(REPEATS + 1):  # the first time compiles
             number = 0
             engine.forward(names, stage, False, space)
     finally:
-        direct_launch._run = run
+        direct_launch._run = batch_norm_launch._run = run
     found, layer = [], -1
     for name, took in best.values():
         kind = name.strip("_").removesuffix("_kernel")
-        layer += kind in ("draw", "dense")
+        layer += kind in ("draw", "dense", "parameters", "element")
         found.append(KernelTime(kind, layer, names.places.numel() / max(took, 1e-9)))
     return found
 
