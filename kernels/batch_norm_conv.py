@@ -23,6 +23,12 @@ def rectify(x):
 
 
 @triton.jit
+def _larger(x, y):
+    """The larger of numbers: fewer instructions than a maximum that cares for what are none."""
+    return tl.where(x > y, x, y)
+
+
+@triton.jit
 def _read(
     at_ptr, row, column, height, width, factor, shift, NORMED: tl.constexpr,
     RECTIFIED: tl.constexpr,
@@ -221,7 +227,7 @@ def _images_kernel(
     if POOLED:
         window_row, window_column = row_out // SIDE, column_out // SIDE
         inside = mine & (window_row < kept_rows) & (window_column < kept_columns)
-        y = tl.maximum(tl.maximum(y0, y1), tl.maximum(y2, y3))
+        y = _larger(_larger(y0, y1), _larger(y2, y3))
         tl.store(to + window_row * kept_columns + window_column, y, mask=inside)
     else:
         to += row_out * columns + column_out

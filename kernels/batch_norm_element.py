@@ -14,6 +14,30 @@ def _affine(affine_ptr, channel):
     return tl.load(affine_ptr + channel * 2), tl.load(affine_ptr + channel * 2 + 1)
 
 
+@triton.jit
+def _one(
+    at_ptr, fork_at_ptr, factor, shift, fork_factor, fork_shift, NORMED: tl.constexpr,
+    RECTIFIED: tl.constexpr, JOINED: tl.constexpr, FORK_NORMED: tl.constexpr,
+    FORK_RECTIFIED: tl.constexpr, AFTER: tl.constexpr,
+):  # fmt: skip
+    """Numbers that addresses point to, with what joins."""
+    x = tl.load(at_ptr)
+    if NORMED:
+        x = x * factor + shift
+    if RECTIFIED:
+        x = rectify(x)
+    if JOINED:
+        other = tl.load(fork_at_ptr)
+        if FORK_NORMED:
+            other = other * fork_factor + fork_shift
+        if FORK_RECTIFIED:
+            other = rectify(other)
+        x += other
+    if AFTER:
+        x = rectify(x)
+    return x
+
+
 @triton.jit(
     do_not_specialize=[
         "n_samples", "n_channels", "n_tiles", "height", "width", "kept_rows", "kept_columns", "size",
@@ -49,11 +73,13 @@ def _element_kernel(
     FORK_NORMED: tl.constexpr,
     FORK_RECTIFIED: tl.constexpr,
     AFTER: tl.constexpr,
+    POOLED: tl.constexpr,
     SUMMED: tl.constexpr,
+    NUMBERS: tl.constexpr,
     LANES: tl.constexpr,
 ):
     """Numbers of a channel, and their bounds: those NORMED and RECTIFIED; plus others (JOINED),
-    which may be so as well; a ReLU AFTER that; the maximum of windows; a factor.
+    which may be so as well; a ReLU AFTER that; the maximum of windows (POOLED); a factor.
 
     Args:
         lanes_ptr: int32 `(LANES,)`: 0, 1, 2, ...
@@ -67,7 +93,7 @@ def _element_kernel(
         sums_ptr: with SUMMED, float64 `(draws, n_tiles, n_channels, 2)`: gets the sums of what is
             written and of its squares.
         constants_ptr: float64 `(1,)`: the factor, 1 for none.
-        n_tiles: programs that share a draw's channel, LANES numbers of the output each.
+        n_tiles: programs that share a draw's channel, NUMBERS LANES of the output each.
         size: of the windows, 1 for none.
 
     Grid: `draws * n_channels * n_tiles`.
@@ -77,42 +103,39 @@ def _element_kernel(
     channel = program // n_tiles % n_channels
     draw = (program // (n_tiles * n_channels)).to(tl.int64)
     tile = program % n_tiles
-    number = tile * LANES + tl.load(lanes_ptr + tl.arange(0, LANES))
+    lane = tl.load(lanes_ptr + tl.arange(0, LANES))[None, :]
+    number = (tile * NUMBERS + tl.arange(0, NUMBERS)[:, None]) * LANES + lane
     kept = kept_rows * kept_columns
     exists = number < n_samples * kept
     number = tl.minimum(number, n_samples * kept - 1)
     sample = number // kept
     place = number - sample * kept
-    corner = place // kept_columns * size * width + place % kept_columns * size
+    corner = place
+    if POOLED:
+        corner = place // kept_columns * size * width + place % kept_columns * size
     plane = height * width
     row = draw * n_channels + channel
     first = sample * n_channels * plane + channel * plane + corner
     at = draw * n_samples * n_channels * plane + first
-    mine = first if SHARED else at
     factor, shift = 1.0, 0.0
     fork_factor, fork_shift = 1.0, 0.0
     if NORMED:
         factor, shift = _affine(affine_ptr, row)
     if FORK_NORMED:
         fork_factor, fork_shift = _affine(fork_affine_ptr, row)
-    best = tl.full([LANES], float("-inf"), tl.float64)
-    for i in range(size):
-        for j in range(size):
-            step = i * width + j
-            x = tl.load(input_ptr + mine + step)
-            if NORMED:
-                x = x * factor + shift
-            if RECTIFIED:
-                x = rectify(x)
-            if JOINED:
-                other = tl.load(fork_ptr + at + step)
-                if FORK_NORMED:
-                    other = other * fork_factor + fork_shift
-                if FORK_RECTIFIED:
-                    other = rectify(other)
-                x += other
-            if AFTER:
-                x = rectify(x)
+    source = input_ptr + (first if SHARED else at)
+    other = fork_ptr + at
+    best = _one(
+        source, other, factor, shift, fork_factor, fork_shift, NORMED, RECTIFIED, JOINED,
+        FORK_NORMED, FORK_RECTIFIED, AFTER,
+    )  # fmt: skip
+    if POOLED:
+        for turn in range(1, size * size):
+            step = turn // size * width + turn % size
+            x = _one(
+                source + step, other + step, factor, shift, fork_factor, fork_shift, NORMED,
+                RECTIFIED, JOINED, FORK_NORMED, FORK_RECTIFIED, AFTER,
+            )  # fmt: skip
             best = tl.maximum(best, x)
     times = tl.load(constants_ptr)
     best *= times
@@ -121,8 +144,8 @@ def _element_kernel(
     if SUMMED:
         best = tl.where(exists, best, 0.0)
         to = sums_ptr + ((draw * n_tiles + tile) * n_channels + channel) * 2
-        tl.store(to, tl.sum(best, 0))
-        tl.store(to + 1, tl.sum(best * best, 0))
+        tl.store(to, tl.sum(tl.sum(best, 1), 0))
+        tl.store(to + 1, tl.sum(tl.sum(best * best, 1), 0))
     if program % (n_tiles * n_channels) == 0:
         first_own = row * 0 if SHARED else row
         total = tl.load(total_ptr + (draw * 0 if SHARED else draw))

@@ -245,7 +245,7 @@ def elements(
         if one.n_samples != source.n_samples:
             raise ValueError(f"{one.n_samples} samples and {source.n_samples}")
     _expect("constants", constants, torch.float64, 1, device)
-    tiles = plan.tiles(source.n_samples * rows * columns)
+    tiles = plan.tiles(source.n_samples * rows * columns, plan.NUMBERS)
     if sums is not None:
         _expect("sums", sums, torch.float64, n * tiles * channels * 2, device)
     other = fork or made
@@ -256,7 +256,8 @@ def elements(
         source.n_samples, channels, tiles, height, width, rows, columns, size,
         JOINED=fork is not None, FORK_NORMED=fork is not None and fork.affine is not None,
         FORK_RECTIFIED=fork is not None and fork.rectified, AFTER=after,
-        SUMMED=sums is not None, LANES=plan.LANES, **source.flags, **_OPTIONS,
+        POOLED=size > 1, SUMMED=sums is not None, NUMBERS=plan.NUMBERS, LANES=plan.LANES,
+        **source.flags, **_OPTIONS, **_registers(True),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ LANES = 64  # windows (or numbers) of a program, at a time
 WARPS = LANES // 32
 MAX_SUMS = 32  # float64 sums of a thread: two registers each
 MAX_WINDOWS = 2  # of a thread
+NUMBERS = 4  # of a lane, where they are taken one by one
 ROWS = 4  # elements of a matrix that a lane has
 MAX_ROWS = 256  # of a matrix whose spectral norm is worth its products
 MAX_OFFSET = 2**31 - 1  # 32 bits number what a draw has of one kind, and programs
@@ -62,13 +63,20 @@ def tile(n_units: int, rows: int, columns: int, n_samples: int, pooled: bool) ->
 def cycles(tile: Tile) -> float:
     """Cycles that a quarter of a multiprocessor takes for an input channel of a warp: a model.
 
-    float64 operations take 2; the first level of cache gives out 128 bytes in 4 of them: a weight
-    takes that as a whole, inputs side by side 8, every second one 16.
+    float64 operations take 2: the products, and what applies a batch norm to the inputs.
     """
-    across = tile.side + 2
-    inputs = tile.windows * across * across
+    inputs = tile.windows * (tile.side + 2) ** 2
     products = 9 * tile.side**2 * tile.windows * tile.units
-    return max(2.0 * (products + inputs), 4.0 * (9 * tile.units + 2 * tile.side * inputs))
+    return max(2.0 * (products + inputs), l1_cycles(tile))
+
+
+def l1_cycles(tile: Tile) -> float:
+    """Those in which the first level of cache answers it: 128 bytes, or one line, take 4.
+
+    A weight takes that as a whole, inputs side by side 8, every second one 16.
+    """
+    inputs = tile.windows * (tile.side + 2) ** 2
+    return 4.0 * (9 * tile.units + 2 * tile.side * inputs)
 
 
 def product_tiles(n_units: int) -> int:

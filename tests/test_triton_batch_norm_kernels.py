@@ -132,7 +132,7 @@ def test_numbers_one_by_one(joined: bool) -> None:
     fork, others, fork_bound, fork_affine = numbers(shape, n_samples, normed=True, rectified=joined)
     kept = (3, 2, 3) if joined else shape
     made, factor = empty(kept, n_samples), -0.3 if joined else 1.0
-    tiles = plan.tiles(n_samples * kept[1] * kept[2])
+    tiles = plan.tiles(n_samples * kept[1] * kept[2], plan.NUMBERS)
     sums = room(tiles, 3, 2)
     launch.elements(
         names(N), source, made, tensor(np.array([factor])), fork=fork if joined else None,

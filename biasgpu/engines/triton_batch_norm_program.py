@@ -112,7 +112,7 @@ class Pass:
         if self.kernel:
             tile = self.tile(n_samples)
             return n_samples * plan.n_windows(*self.out_shape[1:], tile.side), tile.windows
-        return n_samples * math.prod(self.made.shape[1:]), 1
+        return n_samples * math.prod(self.made.shape[1:]), plan.NUMBERS
 
     def tiles(self, n_samples: int) -> int:
         """Programs that share a channel's numbers, or a unit tile's windows."""
