@@ -14,7 +14,7 @@ from biasgpu.engines.triton_batch_norm_program import SHARED, Pass, Tensor, lowe
 from biasgpu.ensemble import Ensemble
 from biasgpu.kernels import batch_norm_launch as launch
 from biasgpu.kernels import batch_norm_plan as plan
-from biasgpu.kernels.batch_norm_launch import Numbers
+from biasgpu.kernels.batch_norm_numbers import Numbers
 from biasgpu.kernels.direct_launch import Activations, Names, Weights
 from biasgpu.kernels.direct_plan import Stage
 from biasgpu.layers import Conv2d
