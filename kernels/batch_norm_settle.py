@@ -75,6 +75,7 @@ def _channel_weights(
         factor = tl.load(constants_ptr + 6)
         bias = weight(w0, w1, w2, w3, factor, 1, BITS, False, True)  # pyright: ignore
         # A sum of 1 and a float32 of a grid: exact in float64, so it is rounded once, as by law.
+        # (The kernel is compiled without fused products, or this would be one.)
         scale = (scale + drawn).to(tl.float32).to(tl.float64)
     return scale, bias
 

@@ -23,18 +23,7 @@ from biasgpu.engines.triton_batch_norm_program import unsupported
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.estimates import clopper_pearson
-from biasgpu.layers import (
-    BatchNorm2d,
-    Conv2d,
-    Dense,
-    Flatten,
-    Fork,
-    Join,
-    MaxPool2d,
-    ReLU,
-    Scale,
-    residual,
-)
+from biasgpu.layers import BatchNorm2d, Conv2d, Dense, Flatten, Fork, Join, MaxPool2d, ReLU, Scale
 from biasgpu.priors import UniformPrior
 from tests import batch_norm_cases
 from tests.kernel_cases import DEVICE
@@ -85,7 +74,7 @@ class NormCase:
 MIXED = Architecture(
     "mixed",
     [
-        MaxPool2d(2), *residual(ReLU(), Conv2d(2, "prior", kernel=1), BatchNorm2d(), ReLU()),
+        MaxPool2d(2), Fork(), ReLU(), Conv2d(2, "prior", kernel=1), BatchNorm2d(), ReLU(), Join(),
         ReLU(), MaxPool2d(3), BatchNorm2d(), Scale(-0.5), Conv2d(3, "none", kernel=2), ReLU(),
         Flatten(), Dense(4, "prior"), ReLU(), Fork(), Dense(4), Join(),
     ],
@@ -259,6 +248,17 @@ def test_is_chosen_and_what_no_kernel_covers_falls_back_to_torch() -> None:
         assert engine.device in (DEVICE.type, "cuda:0")
         with pytest.raises(UsageError, match="does not take this ensemble"):
             TritonBatchNormEngine(ensemble, case.x_train, case.y_train)
+
+
+def test_a_call_takes_no_longer_for_large_networks() -> None:
+    sizes = []
+    for width, n_train in (("1/12", 2), ("1", 16), ("4", 400)):
+        case = NormCase(resnet4(f"1/6,{width},{width},{width}"), (1, 28, 28), n_train=n_train)
+        engine = case.engine()
+        sizes.append(engine.granularity)
+        assert 64 <= engine.minimum <= engine.granularity
+    assert sizes[0] == 1 << 16 and sizes[2] == 64
+    assert 64 < sizes[1] < 1 << 16
 
 
 def test_other_training_samples_are_refused() -> None:

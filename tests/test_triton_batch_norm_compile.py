@@ -62,6 +62,30 @@ def test_no_plan_spills_on_sm_90() -> None:
 
 
 @pytest.mark.slow
+def test_drawn_batch_norms_are_rounded_twice() -> None:
+    """1 + k s in one fused operation would be another weight than the law's; the interpreter, which
+    fuses nothing, would not tell."""
+    code = """
+from benchmarks import sass
+from benchmarks.batch_norm_kernels import ensemble, launches
+from benchmarks.direct_kernels import binary
+from biasgpu.architectures import resnet4
+found = launches(ensemble(resnet4("1/6", 2)))
+launch = next(one for one in found if one.constants.get("RANDOM"))
+for _, text in sass.disassemble(binary(launch, "sm_90").asm["cubin"]):
+    print(text)
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    assert [name for name, rest in lines if name in ("FADD", "FFMA") and ", 1 " in rest] == ["FADD"]
+    assert sum(name == "FMUL" for name, _ in lines) >= 2
+
+
+@pytest.mark.slow
 def test_kernels_compile_for_other_gpus() -> None:
     targets = ("sm_80", "sm_100", "sm_120", "gfx942")
     found = compiled({target: list(OTHERS) for target in targets})

@@ -21,8 +21,10 @@ from biasgpu.engines.triton_space import DrawList
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError
 from biasgpu.kernels.direct_launch import Names
-from biasgpu.kernels.direct_plan import Stage
+from biasgpu.kernels.direct_plan import BLOCK, Stage
 from biasgpu.layout import coupled
+
+GRANULE_OPERATIONS = 1e12  # in float64
 
 
 class TritonBatchNormEngine(TritonDirectEngine):
@@ -63,6 +65,17 @@ class TritonBatchNormEngine(TritonDirectEngine):
         self.forward = Forward(self._program, self._device)
         if coupled(self.ensemble.steps):
             self.stages = [Stage(0, len(self.y_train))]
+
+    @property
+    def granularity(self) -> int:
+        """Draws that keep a GPU busy for long enough, and do not take it long: some 0.1 s."""
+        work = self._program.cost(max(stage.n for stage in self.stages)).operations
+        return min(1 << 16, max(BLOCK, int(GRANULE_OPERATIONS / work) // BLOCK * BLOCK))
+
+    @property
+    def minimum(self) -> int:
+        """Fewer draws leave a part of the GPU idle."""
+        return max(BLOCK, self.granularity // 4)
 
     def _allocate(self, samples: int, capacity: int, wide: bool) -> Any:
         most = max(stage.n for stage in self.stages if stage.padded == samples)
