@@ -4,8 +4,8 @@ Where there are batch norms a draw sees all samples at once, thousands of positi
 one number for a whole warp, read once, and activations lie as images do; were lanes draws, weights
 and windows would be other numbers in every lane, and come from the L2 cache.
 
-The convolution before may have left its outputs as they were before its batch norm: what to multiply
-them with and to add, and the ReLU, are applied as they are read.
+The convolution before may have left its outputs as they were before its batch norm: what to
+multiply them with and to add, and the ReLU, are applied as they are read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is done to every number: batch norm, ReLU, what joins, pooling, a factor; a copy at least."""
+"""What is done to every number: batch norm, ReLU, what joins, pooling, a factor."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def _one(
 
 @triton.jit(
     do_not_specialize=[
-        "n_samples", "n_channels", "n_tiles", "height", "width", "kept_rows", "kept_columns", "size",
+        "n_samples", "n_channels", "n_tiles", "height", "width", "kept_rows", "kept_columns",
+        "size",
     ]
 )  # fmt: skip
 def _element_kernel(

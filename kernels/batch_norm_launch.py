@@ -1,4 +1,4 @@
-"""Launching the kernels for networks with batch norms: shapes, types and devices are checked here."""
+"""Launching the kernels for networks with batch norms: shapes and types are checked here."""
 
 from __future__ import annotations
 
@@ -227,8 +227,8 @@ def features(
     tiles = plan.tiles(source.n_samples * n_units)
     _run(_dense._features_kernel, names.name, _grid(n, tiles))(
         names.lanes, weights, source.values, source.affine_or(source.values), units, values,
-        errors, source.n_samples, source.shape[0], inputs // source.shape[0], n_units, tiles, padded,
-        BLOCK,
+        errors, source.n_samples, source.shape[0], inputs // source.shape[0], n_units, tiles,
+        padded, BLOCK,
         BIASED=biased, LAST=logits is not None, LANES=plan.LANES, **source.flags, **_OPTIONS,
     )  # fmt: skip
 

@@ -7,9 +7,9 @@ norm stands its *reach*: it is at most that and the total, here and in the law. 
 of n numbers the reach is sqrt(n) (|weight| + |bias|), else what bounds the sums.
 
 With D the diagonal of |weight| / s of the batch norms (s the least root that there may be), W the
-matrix of a convolution of k by k and t the total before it, the total behind both is k |D W|_2 t and
-the norm of what the units' roundings add. |D W|_2 is at most the eighth root of the sum of the
-squares of (D W W^T D)^2: see `batch_norm_total.py`.
+matrix of a convolution of k by k and t the total before it, the total behind both is at most
+k |D W|_2 t and the norm of what the units' roundings add. |D W|_2 is at most the eighth root of the
+sum of the squares of the elements of (D W W^T D)^2: see `batch_norm_total.py`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _linear(
     sizes = tl.zeros([LANES], tl.float64)
     for channel in range(n_channels):
         gain = tl.zeros([LANES], tl.float64)
-        for tap in range(taps):
+        for _ in range(taps):
             w = tl.load(turned_ptr + at)
             at += n_units
             gain += w * w if DENSE else tl.abs(w)
@@ -124,7 +124,8 @@ def _settle_kernel(
         total_ptr: float64 `(draws,)`, their totals; `total_stride` from draw to draw.
         sums_ptr: float64 `(draws, n_tiles, n_units, 2)`: what the batch norm's inputs and their
             squares add up to, in parts.
-        affine_ptr: float64 `(draws, n_units, 2)`: gets what the batch norm multiplies with and adds.
+        affine_ptr: float64 `(draws, n_units, 2)`: gets what the batch norm multiplies with and
+            adds.
         next_reach_ptr: float64 `(draws, n_units)`: gets the reach.
         units_ptr: float64 `(draws, n_units, 4)`: gets what a unit multiplies errors with, that
             times the norm of its weights, what roundings add, and a bound of its error.
