@@ -189,8 +189,10 @@ def _images_kernel(
                 u0, u1, u2, u3 = l0, l1, l2, l3
         else:
             for tap in range(n_rows * KERNEL):
-                row, column = top + tap // KERNEL, left + tap % KERNEL
-                at = here + tap // KERNEL * width + tap % KERNEL
+                down = tap // KERNEL
+                along = tap - down * KERNEL
+                row, column = top + down, left + along
+                at = here + down * width + along
                 w = tl.load(w_here + tap)
                 y0 += w * _read(at, row, column, height, width, factor, shift, NORMED, RECTIFIED)
                 if SIDE == 2:
