@@ -149,11 +149,61 @@ def _check(m: Numbers, _: int) -> tuple[int, int, int, int]:
     return m["n"], 0, 2 * outputs * pairs, 16 * pairs + _size(m) * samples * outputs + 8
 
 
+def _parameters(m: Numbers, programs: int) -> tuple[int, int, int, int]:
+    words = 4 * m["n_units"] * m["blocks_per_unit"]
+    return programs // m["n_tiles"], words, 0, 16 * m["n_units"] * m["columns"]
+
+
+def _images(m: Numbers, programs: int) -> tuple[int, int, int, int]:
+    tiles, windows = -(-m["n_units"] // m["UNITS"]), m["rows"] * m["columns"]
+    taps = m["n_channels"] * m["KERNEL"] ** 2
+    made = m["n_units"] * m["kept_rows"] * m["kept_columns"]
+    reads = tiles * m["n_channels"] * m["height"] * m["width"]
+    products = m["n_samples"] * m["n_units"] * windows * taps
+    memory = 8 * (m["n_samples"] * (reads + made) + m["n_units"] * taps)
+    return programs // (m["n_tiles"] * tiles), 0, products, memory
+
+
+def _settle(m: Numbers, _: int) -> tuple[int, int, int, int]:
+    terms = m["n_channels"] * m["taps"] if m["LINEAR"] else 0
+    words = 4 * m["n_units"] * m["each"] if m["RANDOM"] else 0
+    return m["n"], words, m["n_units"] * terms, 8 * m["n_units"] * (terms + 2 * m["n_tiles"] + 8)
+
+
+def _products(m: Numbers, programs: int) -> tuple[int, int, int, int]:
+    units, terms = m["n_units"], m["n_terms"]
+    return programs // m["n_tiles"], 0, units * units * terms, 8 * units * (units + terms)
+
+
+def _total(m: Numbers, programs: int) -> tuple[int, int, int, int]:
+    return programs, 0, 0, 8 * (4 * m["n_units"] + m["n_tiles"])
+
+
+def _element(m: Numbers, programs: int) -> tuple[int, int, int, int]:
+    channels, joined = m["n_channels"], 2 if m["JOINED"] else 1
+    read, made = m["height"] * m["width"], m["kept_rows"] * m["kept_columns"]
+    memory = 8 * m["n_samples"] * channels * (joined * read + made)
+    return programs // (channels * m["n_tiles"]), 0, 0, memory
+
+
+def _features(m: Numbers, programs: int) -> tuple[int, int, int, int]:
+    samples, units, inputs = m["n_samples"], m["n_units"], m["n_channels"] * m["taps"]
+    memory = 8 * (samples * inputs + units * inputs + samples * units)
+    return programs // m["n_tiles"], 0, samples * units * inputs, memory
+
+
 _MODELS: dict[str, Callable[[Numbers, int], tuple[int, int, int, int]]] = {
     "_dense_kernel": _dense,
     "_digits_kernel": _digits,
     "_product_kernel": _product,
     "_draw_kernel": _draw,
+    "_parameters_kernel": _parameters,
+    "_images_kernel": _images,
+    "_settle_kernel": _settle,
+    "_products_kernel": _products,
+    "_total_kernel": _total,
+    "_element_kernel": _element,
+    "_features_kernel": _features,
     "_convolution_kernel": _convolution,
     "_pool_kernel": _pool,
     "_decide_kernel": _decide,

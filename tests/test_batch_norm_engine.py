@@ -90,7 +90,7 @@ def test_what_deferred_does_not_take_is_said() -> None:
     assert methods.choose("auto", task, resnet4("1/6"), priors.make("kaiming-normal")) == "direct"
 
 
-def test_kernels_leave_it_to_the_torch_engine() -> None:
+def test_kernels_of_other_networks_do_not_take_it() -> None:
     from biasgpu.engines import triton_program
 
     assert triton_program.unsupported(_resnet("1/6", "uniform")) is not None

@@ -22,7 +22,7 @@ from biasgpu.engines.triton_space import Space
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.estimates import clopper_pearson
-from biasgpu.layers import Conv2d, Flatten
+from biasgpu.layers import Conv2d, Flatten, Scale
 from biasgpu.priors import Prior, UniformPrior
 from tests.direct_cases import CASES, DirectCase, shorter
 from tests.kernel_cases import DEVICE
@@ -153,6 +153,12 @@ class Sawtooth(UniformPrior):
     """A prior that only its own code knows."""
 
 
+class _Doubled(Scale):
+    """A layer that a kernel might take for its base."""
+
+    factor = 2.0
+
+
 def _ensemble(architecture: Architecture, shape: tuple[int, ...], prior: Prior) -> Ensemble:
     return Ensemble(architecture, prior, shape, 2, 0)
 
@@ -170,13 +176,13 @@ def test_covers_what_was_published() -> None:
 
 
 def test_what_no_kernel_covers_falls_back_to_torch() -> None:
-    padded = Architecture("padded", [Conv2d(2, kernel=3, padding=1), Flatten()])
+    scaled = Architecture("scaled", [_Doubled(), Conv2d(2, kernel=3), Flatten()])
     own = Sawtooth("sawtooth", lambda fan_in: 1.0)
     uniform = priors.make("uniform")
     x = np.random.default_rng(0).normal(size=(4, 1, 4, 4)).astype(np.float32)
     y = np.array([0, 1, 0, 1])
     for ensemble, reason in (
-        (_ensemble(padded, (1, 4, 4), uniform), "a convolution has padding"),
+        (_ensemble(scaled, (1, 4, 4), uniform), "there is no kernel for _Doubled"),
         (_ensemble(mlp(3, 1), (1, 4, 4), own), "sawtooth is known by its NumPy code alone"),
     ):
         engine = engines.make("triton", ensemble, x, y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ from biasgpu.deferred.ensemble import DeferredEnsemble
 from biasgpu.engines.base import Engine
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import UsageError, needs_extra
+
+if TYPE_CHECKING:
+    from biasgpu.engines.triton_direct import TritonDirectEngine
 
 ALL = "all"
 
@@ -23,9 +27,19 @@ def takes(ensemble: Ensemble) -> bool:
         from biasgpu.engines.triton_engine import unsupported
 
         return unsupported(ensemble) is None
-    from biasgpu.engines.triton_program import unsupported as unsupported_direct
+    return _direct(ensemble)[0] is not None
 
-    return unsupported_direct(ensemble) is None
+
+def _direct(ensemble: Ensemble) -> tuple[type[TritonDirectEngine] | None, str]:
+    """The engine for an ensemble of method "direct", or None and why there is none."""
+    from biasgpu.engines.triton_batch_norm import TritonBatchNormEngine
+    from biasgpu.engines.triton_direct import TritonDirectEngine
+
+    reason = TritonDirectEngine.unsupported(ensemble)
+    if reason is None:
+        return TritonDirectEngine, ""
+    other = TritonBatchNormEngine.unsupported(ensemble)
+    return (TritonBatchNormEngine, "") if other is None else (None, other)
 
 
 def make(
@@ -87,12 +101,9 @@ def _on_one(
         from biasgpu.engines.triton_engine import TritonDeferredEngine
 
         return TritonDeferredEngine(ensemble, x_train, y_train, device=device)
-    from biasgpu.engines.triton_direct import TritonDirectEngine
-    from biasgpu.engines.triton_program import unsupported
-
-    reason = unsupported(ensemble)
-    if reason is None:
-        return TritonDirectEngine(ensemble, x_train, y_train, device=device)
+    found, reason = _direct(ensemble)
+    if found is not None:
+        return found(ensemble, x_train, y_train, device=device)
     from biasgpu.engines.torch_engine import TorchEngine
     from biasgpu.engines.triton_device import find_device
 

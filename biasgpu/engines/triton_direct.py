@@ -73,7 +73,7 @@ class TritonDirectEngine(DeviceEngine):
         device: str | None = None,
         memory_bytes: int | None = None,
     ) -> None:
-        reason = unsupported(ensemble)
+        reason = self.unsupported(ensemble)
         if reason:
             raise UsageError(
                 f"the triton engine does not take this ensemble: {reason}.",
@@ -82,9 +82,7 @@ class TritonDirectEngine(DeviceEngine):
             )
         super().__init__(ensemble, x_train, y_train, device=device, memory_bytes=memory_bytes)
         self.tally = Tally()
-        self._program = Program(ensemble, x_train)
-        self.forward = Forward(self._program, self._device)
-        self.stages = triton_tensor.stages(self._program, len(y_train))
+        self._lower()
         self._batch = MAX_CALL
         # Where the outputs may not be arranged, each class has its own unit from the start.
         n_classes = max(2, ensemble.n_outputs)
@@ -92,6 +90,17 @@ class TritonDirectEngine(DeviceEngine):
         self._state = FREE if ensemble.n_arrangements > 1 else fixed
         self._labels = self._to_device(y_train)
         self._lanes = torch.arange(plan.BLOCK, dtype=torch.int32, device=self._device)
+
+    unsupported = staticmethod(unsupported)
+
+    def _lower(self) -> None:
+        """Make the program, its stages, and the kernels that run it."""
+        self._program = Program(self.ensemble, self.x_train)
+        self.forward = Forward(self._program, self._device)
+        self.stages = triton_tensor.stages(self._program, len(self.y_train))
+
+    def _allocate(self, samples: int, capacity: int, wide: bool) -> Space:
+        return Space.make(self._program, samples, capacity, wide, self._device)
 
     def _screen(self, first_draw: int, prefix: Tensor) -> None:
         names, tried = self.names(first_draw, prefix.numel()), self.tally.float64
@@ -173,7 +182,7 @@ class TritonDirectEngine(DeviceEngine):
         capacity = min(most, -(-n_draws // plan.BLOCK) * plan.BLOCK)
         while True:
             try:
-                return Space.make(self._program, samples, capacity, wide, self._device)
+                return self._allocate(samples, capacity, wide)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise

@@ -12,11 +12,12 @@ import torch
 from biasgpu.engines.triton_clock import Clock, Spread
 from biasgpu.engines.triton_device import on_device
 from biasgpu.engines.triton_screened import DeviceEngine
-from biasgpu.kernels import direct_launch, launch
+from biasgpu.kernels import batch_norm_launch, direct_launch, launch
 from biasgpu.kernels.direct_plan import BLOCK
 from biasgpu.kernels.work import Work, of
 
 REPEATS = 5
+LAYERS = ("draw", "dense", "outputs", "gram", "digits", "parameters", "element")  # begin with these
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,17 @@ class KernelTime:
 
 
 def kernel_times(engine: DeviceEngine, n_draws: int, repeats: int = REPEATS) -> list[KernelTime]:
-    """Time the kernels of the first stage and of what comes before it, one by one, in float32.
+    """Time the kernels of the first stage and of what comes before it, one by one.
+
+    In float32, or in float64 where the engine has no other.
 
     Args:
         engine: whose kernels.
         n_draws: draws of a launch, if there is memory for so many.
         repeats: how often each is timed, after one to warm up.
     """
-    found = [one for number in (-1, 0) for one in launches(engine, number, False, n_draws)]
+    wide = (0, False) not in engine.kinds
+    found = [one for number in (-1, 0) for one in launches(engine, number, wide, n_draws)]
     clock = Clock(torch.device(engine.device))
     times: list[list[float]] = [[] for _ in found]
     with on_device(torch.device(engine.device)):
@@ -94,7 +98,7 @@ def kernel_times(engine: DeviceEngine, n_draws: int, repeats: int = REPEATS) -> 
     rows, layer, before = [], -1, ""
     for one, seconds in zip(found, times, strict=True):
         kind, work = one.kernel.__name__.strip("_").removesuffix("_kernel"), one.work
-        layer += kind in ("draw", "dense", "outputs", "gram", "digits")
+        layer += kind in LAYERS
         layer += kind == "product" and before != "digits"
         before = kind
         spread = Spread.of(seconds)
@@ -132,7 +136,7 @@ def total_work(engine: DeviceEngine) -> Work:
 @contextmanager
 def _recorded(found: list[Launch]) -> Iterator[None]:
     """Within it every launch is noted, and made."""
-    modules: tuple[Any, ...] = (launch, direct_launch)
+    modules: tuple[Any, ...] = (launch, direct_launch, batch_norm_launch)
     run = launch._run
 
     def noted(kernel: Any, on: torch.Tensor, grid: tuple[int, ...]) -> Callable[..., None]:
