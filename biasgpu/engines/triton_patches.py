@@ -7,7 +7,7 @@ n pixels being the law's own. Images are bytes that were normalised: in each cha
 
 with a the step between grey levels, z what k = 0 stands for (less than a step, where images are
 centred) and rho what the normalisation rounded: all of it measured here, on the training images. A
-weight is made whole, too: a w 2^e is rounded to q = B d1 + d0, with a base B = 2^12 or somewhat less
+weight is made whole, too: a w 2^e is rounded to q = B d1 + d0, with a base B = 2^12 or a bit less
 and digits of at most B / 2. Tensor cores compute sum d1 k and sum d0 k. Digits and pixels are
 float16 without rounding, and every sum of their products, in whatever order and groups, is a whole
 number below n max|k| B / 2 <= 2^24. So nothing is rounded however tensor cores add up: all that is
@@ -22,7 +22,7 @@ A = a max|k| of the channel and the stage's sample:
     sum w z, in any order        gamma_(n+1) sum |w| |z|
 
 so the slack of a pixel is inject (A + |z|) + gamma_(n+4) |z| + gain rho with the gain and inject of
-`biasgpu.margins` for a sum of 6 roundings, and n max|k| 2^-e joins tiny, twice what it must.
+`biasgpu.margins` for a sum of 6 roundings, and n max|k| 2^-e / 2 joins tiny.
 
 Source:
     Fasi, Higham, Mikaitis and Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ Computer
@@ -82,10 +82,10 @@ class PatchedLayer:
             steps, zeros = (v[:, None, None] for v in (self._steps, self._zeros))
             self._k = np.rint((program.x - zeros) / steps).astype(np.float16)
             bits = patch_plan.base_bits(self._op.step.fan_in, self._most)
-            # a w 2^e stays below B^2 / 2, with a bit to spare for what rounds up.
+            # So that a w 2^e stays below B^2 / 2.
             reach = math.frexp(largest * float(self._steps.max()))[1]
             self._base_bits = bits or patch_plan.MIN_BASE_BITS
-            self._exponent = 2 * self._base_bits - 2 - reach
+            self._exponent = 2 * self._base_bits - 1 - reach
             usable = bits is not None and abs(self._exponent) <= MOST_EXPONENT
         self.usable = usable
 
@@ -150,7 +150,7 @@ class PatchedLayer:
     def _margins(self) -> LayerConstants:
         n = self._op.step.fan_in
         own = layer_constants(n, ROUNDINGS, self._eps, "float32")
-        whole = n * self._most * 2.0**-self._exponent
+        whole = n * self._most * 2.0**-self._exponent / 2
         return replace(own, tiny=own.tiny + whole * UP)
 
 
