@@ -28,13 +28,14 @@ from biasgpu.engines.triton_forward import Forward
 from biasgpu.engines.triton_program import Program
 from biasgpu.engines.triton_space import DrawList, Space
 from biasgpu.ensemble import Ensemble
-from biasgpu.kernels import direct_launch
+from biasgpu.kernels import direct_launch, tensor_plan
 from biasgpu.kernels import direct_plan as plan
 
 META = torch.device("meta")
 TYPES = {
     torch.float32: "*fp32", torch.float64: "*fp64", torch.int64: "*i64", torch.int32: "*i32",
-    torch.int16: "*i16",
+    torch.int16: "*i16", torch.int8: "*i8",
+    torch.float16: "*fp16",
 }  # fmt: skip
 # Beyond these differ only numbers that no kernel is compiled for.
 PUBLISHED = (
@@ -69,9 +70,11 @@ class Launch:
     def name(self) -> str:
         """The kernel and its constants, for people."""
         kind = self.kernel.__name__.strip("_").removesuffix("_kernel")
-        parts = [kind, f"{self.constants.get('SAMPLES', 1)}x{self.constants.get('UNITS', 1)}"]
+        tile = self.constants.get("ROWS", self.constants.get("UNITS", 1))
+        parts = [kind, f"{self.constants.get('SAMPLES', 1)}x{tile}"]
         flags = ("SHARED", "BIASED", "RECTIFIED", "POOLED", "NORMAL", "WIDE", "LAST")
         parts += [flag.lower() for flag in flags if self.constants.get(flag)]
+        parts += [f"{self.constants['DEPTH']} deep"] if "DEPTH" in self.constants else []
         parts += [f"{self.constants['BITS']} bits"] if self.constants.get("BITS", 32) < 32 else []
         return " ".join(parts)
 
@@ -80,14 +83,14 @@ def launches(
     ensemble: Ensemble, n_train: int = 16, wide: tuple[bool, ...] = (False, True)
 ) -> list[tuple[plan.Stage, Launch]]:
     """All launches of a block of draws that goes through every stage, in order."""
-    x = np.ones((n_train, *ensemble.shape), dtype=np.float32)
+    x = np.random.default_rng(0).integers(0, 256, (n_train, *ensemble.shape)).astype(np.float32)
     program, found = Program(ensemble, x), list[tuple[plan.Stage, Launch]]()
     stage, run = plan.stages(n_train)[0], direct_launch._run
     n = plan.BLOCK
 
     def record(kernel: Any, _: Any, grid: tuple[int, ...]) -> Any:
         def launched(*args: Any, **constants: Any) -> None:
-            known = ("num_warps", "enable_fp_fusion", "maxnreg")
+            known = ("num_warps", "num_stages", "enable_fp_fusion", "maxnreg")
             options = {key: constants.pop(key) for key in known if key in constants}
             names = [name for name in kernel.arg_names if name not in constants]
             given = dict(zip(names, args, strict=True))
@@ -149,10 +152,20 @@ def published() -> dict[str, Launch]:
 
 def binary(launch: Launch, target: str) -> Any:
     """Compile a launch for a target."""
-    source = ASTSource(launch.kernel, launch.signature, constexprs=launch.constants)
-    options = dict(launch.options)
+    constants, options = dict(launch.constants), dict(launch.options)
     if target.startswith("gfx"):
         options.pop("maxnreg", None)
+        if "PACKED" in constants:  # whose permutations are NVIDIA's
+            constants["PACKED"] = False
+        if "BOUNDS" in constants:
+            constants["BOUNDS"] = tensor_plan.bounds(constants["SAMPLES"], "hip")
+    # As for tensors of PyTorch: Triton looks at addresses when it launches.
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(launch.kernel.arg_names)
+        if launch.signature[name].startswith("*")
+    }
+    source = ASTSource(launch.kernel, launch.signature, constexprs=constants, attrs=aligned)
     return triton.compile(source, target=TARGETS[target], options=options)
 
 

@@ -44,6 +44,13 @@ def trips(launch: Launch) -> list[list[float]]:
             windows = n["rows_out"] * n["columns_out"]
             channels, kernel = n["n_channels"], launch.constants["KERNEL"]
             return [[channels], [windows, channels, kernel]]
+        case "_patches_kernel":
+            return [[n["n_tiles"]]]
+        case "_product_kernel":
+            return [[n["n_steps"]]]
+        case "_digits_kernel":
+            fields = 32 // launch.constants["BITS"]
+            return [[-(-n["n_inputs"] // 32)], [n["n_steps"] * fields]]
         case "_decide_kernel":
             return [[n["n_samples"]]]
         case _:
@@ -54,7 +61,8 @@ def executed(launch: Launch, target: str = "sm_90") -> Counter[str]:
     """Instructions of a draw's thread in all tiles of a launch, by pipe."""
     done = binary(launch, target)
     counts = sass.executed(sass.disassemble(done.asm["cubin"]), trips(launch))
-    return Counter({name: launch.tiles * count for name, count in counts.items()})
+    times = launch.tiles * launch.options["num_warps"] * WARP / launch.constants["BLOCK"]
+    return Counter({name: times * count for name, count in counts.items()})  # type: ignore[misc]
 
 
 def prediction(

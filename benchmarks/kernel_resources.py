@@ -146,6 +146,7 @@ def resources(done: Any, target: str) -> dict[str, Any]:
         **found,
         "registers": _number(r"\.vgpr_count:\s+(\d+)", assembly),
         "spilled_bytes": 4 * _number(r"\.vgpr_spill_count:\s+(\d+)", assembly),
+        "matrix_products": len(re.findall(r"^\s+v_mfma", assembly, re.MULTILINE)),
     }
 
 
@@ -182,7 +183,7 @@ def _nvidia(cubin: bytes) -> dict[str, int]:
     loops = [
         (int(target, 16), int(address, 16))
         for address, text in lines
-        for target in re.findall(r"BRA (?:`\(\S+\)|0x)([0-9a-f]+)", text)
+        for target in re.findall(r"BRA(?:\.U !?UP\d,)? (?:`\(\S+\)|0x)([0-9a-f]+)", text)
         if int(target, 16) < int(address, 16)
     ]
     innermost = min((end - begin for begin, end in loops), default=0) // 16 + bool(loops)
@@ -190,6 +191,7 @@ def _nvidia(cubin: bytes) -> dict[str, int]:
         "registers": _number(r"REG:(\d+)", usage),
         "spilled_bytes": _number(r"STACK:(\d+)", usage) + _number(r"LOCAL:(\d+)", usage),
         "instructions": sum("NOP" not in text for _, text in lines),
+        "matrix_products": sum(bool(re.search(r"\b(IMMA|IGMMA|UTCIMMA)\b", t)) for _, t in lines),
         "innermost_loop": innermost,
     }
 

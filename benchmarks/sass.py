@@ -9,9 +9,14 @@ multiprocessor, a warp's instruction takes so many cycles of it:
     alu   2   integer sums, logic, shifts, comparisons, selections, conversions (16 lanes)
     fp64  2   float64
     load  4   loads and stores of 32 bits a lane (a multiprocessor has 128 bytes a cycle)
+    tensor 8  a product of 16 by 32 bytes with 32 by 8
 
 Source: CUDA C++ Programming Guide, arithmetic instructions, compute capability 9.0: 128 results a
-cycle and multiprocessor in float32, 64 for integers, comparisons, conversions and float64.
+cycle and multiprocessor in float32, 64 for integers, comparisons, conversions and float64. Tensor
+cores: 1,979 T operations a second in INT8 on an H100 (NVIDIA's data sheet) are 1,024 products a
+cycle and quarter, 4 cycles for 4,096; instructions of a single warp reach some 60 % of it (Luo and
+others, "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture", 2024), and 8 is assumed.
+An A100 has half of that rate, and its instructions reach it: 8.
 """
 
 from __future__ import annotations
@@ -26,11 +31,14 @@ from pathlib import Path
 
 import triton
 
-CYCLES = {"issue": 1, "fma": 1, "imad": 2, "alu": 2, "fp64": 2, "load": 4}
+CYCLES = {"issue": 1, "fma": 1, "imad": 2, "alu": 2, "fp64": 2, "load": 4, "tensor": 8}
 _FMA = ("FFMA", "FMUL", "FADD")
 _FP64 = ("DFMA", "DMUL", "DADD", "DSETP")
-_LOADS = ("LDG", "STG", "LD", "ST", "LDS", "STS", "RED", "ATOMG", "LDL", "STL")
-_NEITHER = ("BRA", "BSSY", "BSYNC", "EXIT", "NOP", "WARPSYNC", "MOV", "S2R", "LDC", "CS2R", "CALL")
+_LOADS = ("LDG", "STG", "LD", "ST", "LDS", "STS", "RED", "ATOMG", "LDL", "STL", "LDSM", "STSM")
+_TENSOR = ("IMMA", "HMMA", "IGMMA", "HGMMA", "UTCIMMA", "UTCHMMA")
+_NEITHER = (
+    "BRA", "BSSY", "BSYNC", "EXIT", "NOP", "WARPSYNC", "MOV", "S2R", "LDC", "CS2R", "CALL", "BAR",
+)  # fmt: skip
 
 
 @dataclass
@@ -59,7 +67,7 @@ def loops(code: Sequence[tuple[int, str]]) -> list[Loop]:
     """The outermost loops, in order, each with those inside it."""
     found: dict[int, Loop] = {}
     for address, text in code:
-        for target in re.findall(r"BRA (?:`\(\S+\)|0x)([0-9a-f]+)", text):
+        for target in re.findall(r"BRA(?:\.U !?UP\d,)? (?:`\(\S+\)|0x)([0-9a-f]+)", text):
             begin = int(target, 16)
             if begin < address:
                 end = max(address, found[begin].end if begin in found else 0)
@@ -85,6 +93,8 @@ def pipe(text: str) -> str:
         return "fp64"
     if name in _LOADS:
         return "load"
+    if name in _TENSOR:
+        return "tensor"
     return "issue" if name in _NEITHER or name.startswith("U") else "alu"
 
 

@@ -41,7 +41,7 @@ What else is accounted for, in `layer_constants`:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 SMALLEST_NORMAL = {"float32": 2.0**-126, "float64": 2.0**-1022}
@@ -103,6 +103,29 @@ def layer_constants(
         floor_rho=(n_terms + 1) * smallest * 2.0**26 if dtype == "float32" else 1e-290,
         floor_hmax=smallest * 2.0**26 if dtype == "float32" else 1e-290,
         limit=LIMIT[dtype],
+    )
+
+
+def exact_sum_constants(n_terms: int, eps_w: float = 0.0) -> LayerConstants:
+    """The constants of a layer whose sums are exact: the engine's products and sums round nothing.
+
+    The bounds themselves are computed in float32.
+
+    Args:
+        n_terms: weights a unit has (its bias not counted).
+        eps_w: a bound of |w_engine - w| / |w_engine|.
+
+    Returns:
+        Constants, rounded upwards: gain = (1 + eps)(1 + g), inject = eps + (1 + eps) g.
+    """
+    usual = layer_constants(n_terms)
+    u = UNIT_ROUNDOFF["float32"]
+    law = gamma(n_terms + 2, LAW_ROUNDOFF)
+    inflation = (1.0 + gamma(n_terms + 2, u)) * (1.0 + 16.0 * u) * (1.0 + 2.0**-40)
+    return replace(
+        usual,
+        gain=inflation * (1.0 + eps_w) * (1.0 + law),
+        inject=inflation * (eps_w + (1.0 + eps_w) * law),
     )
 
 

@@ -48,6 +48,46 @@ def dense(
     return settle(y, _bound(error, live, constants), constants, rectified)
 
 
+def exact_dense(
+    weight: Floats,
+    bias: Floats | None,
+    x: Floats,
+    slack: Floats,
+    constants: Floats,
+    rectified: bool,
+    most: float,
+    shared: bool,
+) -> tuple[Floats, Floats]:
+    """The twin of `direct_digits` and `direct_tensor` for one draw: their bounds, sums in float64.
+
+    Args:
+        weight, bias, x, slack, constants, rectified: as those of `dense`.
+        most: more than any |weight| before it is rounded, a power of two times the prior's step.
+        shared: the inputs are every draw's: all units have one bound.
+
+    Returns:
+        activations and slack, `(samples, units)`.
+    """
+    if bias is not None:
+        weight = np.concatenate([weight, bias[:, None]], axis=1)
+        x = np.pad(x, ((0, 0), (0, 1)), constant_values=1.0)
+        slack = np.pad(slack, ((0, 0), (0, 1)), constant_values=constants[2])
+    y, largest = x @ weight.T, slack.max(axis=1, keepdims=True)
+    exponent = np.frexp(np.abs(x).max(axis=1, keepdims=True))[1] - 1
+    unit = np.ldexp(1.0, np.clip(exponent, -40, 100) - 29)
+    bound = most * 33.0 * x.shape[1] * unit
+    if shared:
+        bound = bound + most * slack.sum(axis=1, keepdims=True)
+    else:
+        by_slack = 126.0 / np.maximum(largest, 2.0**-60)
+        units = np.floor(slack * by_slack) + (slack > 0)
+        upper = np.floor(weight / most * 128.0)  # a number's upper byte
+        magnitudes = np.where(upper < 0, -1.0 - upper, upper)
+        bound = bound + most / 128.0 / by_slack * (units @ (magnitudes + 1.0).T)
+    bound = np.where(largest == 0, 0.0, bound + 2.0**-20 * np.abs(y) + constants[1])
+    return settle(y, bound, constants, rectified)
+
+
 def convolution(
     weight: Floats,
     bias: Floats | None,

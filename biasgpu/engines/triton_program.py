@@ -16,14 +16,16 @@ import numpy.typing as npt
 from biasgpu import reference
 from biasgpu.ensemble import Ensemble
 from biasgpu.kernels import direct_plan as plan
+from biasgpu.kernels import tensor_plan
 from biasgpu.kernels.direct_launch import Weights
 from biasgpu.kernels.direct_weights import EPSILON_NORMAL
 from biasgpu.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Shape
 from biasgpu.layout import Step
-from biasgpu.margins import LayerConstants, layer_constants
+from biasgpu.margins import LayerConstants, exact_sum_constants, layer_constants
 from biasgpu.priors import NormalPrior, UniformPrior
 
 Image = tuple[int, int, int]
+Exact = frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,22 @@ class Program:
         self.x = x
         self.ops = _ops(ensemble.steps[first:])
 
-    def constants(self, number: int, wide: bool) -> npt.NDArray[np.float64]:
+    def constants(
+        self, number: int, wide: bool, exact: Exact = frozenset()
+    ) -> npt.NDArray[np.float64]:
         """What a kernel needs to know of layer `number` and the next: see `direct_dense`.
+
+        Args:
+            number: of the layer.
+            wide: in float64.
+            exact: layers whose sums are exact: see `triton_tensor`.
 
         Returns:
             float64 `(6,)`: scale, tiny, inject, gain and inject of the next layer, least |h|.
         """
         last = number + 1 == len(self.ops)
-        own = self._margins(number, wide)
-        after = None if last else self._margins(number + 1, wide)
+        own = self._margins(number, wide, exact)
+        after = None if last else self._margins(number + 1, wide, exact)
         values = [own.tiny, own.inject]
         # The last layer gives out its bounds as they are.
         values += [1.0, 0.0, 0.0] if after is None else [after.gain, after.inject, after.floor_hmax]
@@ -118,8 +127,14 @@ class Program:
         normal = prior.family == "normal"
         return Weights(prior.bits, normal, op.units, step.first_block, step.blocks_per_unit)
 
-    def shared(self, stage: plan.Stage, wide: bool) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+    def shared(
+        self, stage: plan.Stage, wide: bool, exact: Exact = frozenset()
+    ) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
         """The first layer's inputs in a stage, their slack, and each channel's largest.
+
+        Args:
+            stage: of samples.
+            wide, exact: as those of `constants`.
 
         Returns:
             `(stage.padded, features)` twice, `(stage.padded, channels)`; float32 or float64. Rows
@@ -127,7 +142,7 @@ class Program:
         """
         rows = np.minimum(stage.first + np.arange(stage.padded), stage.end - 1)
         x = self.x[rows].reshape(stage.padded, -1)
-        constants = self._margins(0, wide)
+        constants = self._margins(0, wide, exact)
         slack = constants.inject * np.maximum(np.abs(x), constants.floor_hmax)
         slack = np.where(x == 0, 0.0, slack)
         channels = self.x.shape[1] if self.ops[0].kernel else 1
@@ -140,7 +155,18 @@ class Program:
         size = 8 if wide else 4
         activations = 4 * samples * self.features  # values and slack, of two layers
         groups = 4 * samples * max(op.units for op in self.ops)
-        return size * (activations + groups + self.conv_weights)
+        digits = 0 if wide else self.padded_inputs * (4 * samples + max(samples, 16))
+        return size * (activations + groups + self.conv_weights) + digits + 16 * samples
+
+    @property
+    def padded_inputs(self) -> int:
+        """The most inputs, filled up to whole steps, of a layer that may go to tensor cores.
+
+        Not of the first, whose inputs all draws share.
+        """
+        drawn = [self.weights(n) for n, op in enumerate(self.ops) if n and not op.kernel]
+        sizes = [tensor_plan.padded(w.blocks_per_unit, w.bits) for w in drawn if not w.normal]
+        return max(sizes, default=0)
 
     @property
     def features(self) -> int:
@@ -160,8 +186,12 @@ class Program:
         assert isinstance(prior, NormalPrior)
         return float(prior.scale(fan_in))
 
-    def _margins(self, number: int, wide: bool) -> LayerConstants:
+    def _margins(self, number: int, wide: bool, exact: Exact = frozenset()) -> LayerConstants:
         op, drawn = self.ops[number], self.weights(number)
+        if number in exact and not wide:
+            # The law rounds odd times step, which a power of two needs no rounding for.
+            powers = math.frexp(self.scale(number))[0] == 0.5
+            return exact_sum_constants(op.step.fan_in, 0.0 if powers else 2.0**-24)
         depth = None if op.kernel else plan.depth(drawn.blocks_per_unit, drawn.per_block)
         eps = EPSILON_NORMAL if drawn.normal and not wide else 0.0
         dtype = "float64" if wide else "float32"

@@ -8,17 +8,23 @@ import torch
 from torch import Tensor
 
 from biasgpu.engines.triton_program import Program
+from biasgpu.kernels import tensor_plan
 from biasgpu.kernels.direct_launch import Activations, Names
+from biasgpu.kernels.tensor_launch import Digits, maker
 
 
 @dataclass(frozen=True)
 class Space:
-    """Activations of two layers, and weights of a convolution, of up to `capacity` draws."""
+    """Activations of two layers, weights of a convolution and digits of a layer's inputs.
+
+    All of them of up to `capacity` draws.
+    """
 
     capacity: int
     first: Activations
     second: Activations
     weights: Tensor
+    digits: Digits
 
     @classmethod
     def make(
@@ -43,7 +49,16 @@ class Space:
             groups = samples * max(op.units for op in program.ops)
             return Activations(empty(features), empty(features), empty(groups), shared=False)
 
-        return cls(capacity, activations(), activations(), empty(program.conv_weights))
+        each = 0 if wide else capacity * program.padded_inputs
+        columns = tensor_plan.bounds(samples, maker())
+        digits = Digits(
+            torch.empty(4 * samples * each, dtype=torch.int8, device=device),
+            torch.empty(columns * each, dtype=torch.int8, device=device),
+            torch.empty(4 * samples * capacity if each else 0, dtype=torch.float32, device=device),
+            shared=False,
+        )
+        weights = empty(program.conv_weights)
+        return cls(capacity, activations(), activations(), weights, digits)
 
     def other(self, here: Activations) -> Activations:
         """Where a layer with these inputs writes to."""

@@ -63,10 +63,14 @@ def kernel_times(engine: TritonDirectEngine, n_draws: int) -> list[KernelTime]:
             engine.forward(names, stage, False, space)
     finally:
         direct_launch._run = run
-    found, layer = [], -1
+    found, layer, before = [], -1, ""
     for name, took in best.values():
         kind = name.strip("_").removesuffix("_kernel")
-        layer += kind in ("draw", "dense")
+        layer += kind in ("draw", "dense", "digits") or (kind, before == "digits") == (
+            "product",
+            False,
+        )
+        before = kind
         found.append(KernelTime(kind, layer, names.places.numel() / max(took, 1e-9)))
     return found
 
