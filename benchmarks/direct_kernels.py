@@ -27,6 +27,7 @@ from biasgpu.architectures import Architecture, lenet, mlp, paper_mlp
 from biasgpu.engines.triton_forward import Forward
 from biasgpu.engines.triton_program import Program
 from biasgpu.engines.triton_space import DrawList, Space
+from biasgpu.engines.triton_tensor import stages
 from biasgpu.ensemble import Ensemble
 from biasgpu.kernels import direct_launch, tensor_plan
 from biasgpu.kernels import direct_plan as plan
@@ -85,7 +86,7 @@ def launches(
     """All launches of a block of draws that goes through every stage, in order."""
     x = np.random.default_rng(0).integers(0, 256, (n_train, *ensemble.shape)).astype(np.float32)
     program, found = Program(ensemble, x), list[tuple[plan.Stage, Launch]]()
-    stage, run = plan.stages(n_train)[0], direct_launch._run
+    stage, run = stages(program, n_train)[0], direct_launch._run
     n = plan.BLOCK
 
     def record(kernel: Any, _: Any, grid: tuple[int, ...]) -> Any:
@@ -113,7 +114,7 @@ def launches(
     direct_launch._run = record
     try:
         forward = Forward(program, META)
-        for stage in plan.stages(n_train):
+        for stage in stages(program, n_train):
             for kind in wide:
                 space = Space.make(program, stage.padded, n, kind, META)
                 logits = forward(names, stage, kind, space)
@@ -143,11 +144,15 @@ def variants(made: list[Ensemble], wide: tuple[bool, ...] = (False, True)) -> di
 
 
 def published() -> dict[str, Launch]:
-    """What the published architectures lead to, under uniform and normal priors."""
+    """What the published architectures lead to, under uniform and normal priors, and wide mlps.
+
+    Also a layer of few inputs, which all draws share: it stays with threads.
+    """
     ensembles = [ensemble(one) for one in PUBLISHED]
     normal = [ensemble(one, "kaiming-normal") for one in PUBLISHED[1:3]]
     wide = [ensemble(mlp(512, 2), name) for name in ("uniform", "kaiming-normal", "uniform8")]
-    return variants([*ensembles, *normal, *wide])
+    few = ensemble(mlp(40, 1), shape=(12,))
+    return variants([*ensembles, *normal, *wide, few])
 
 
 def binary(launch: Launch, target: str) -> Any:

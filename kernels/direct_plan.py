@@ -36,9 +36,14 @@ class Stage:
         return self.first + self.n
 
 
-def stages(n_train: int) -> list[Stage]:
-    """2 samples, then 4, then 8 at a time: each takes a draw's weights anew, so there are few."""
-    found, first, size = [], 0, FIRST_SAMPLES
+def stages(n_train: int, first_samples: int = FIRST_SAMPLES) -> list[Stage]:
+    """2 samples, then 4, then 8 at a time: each takes a draw's weights anew, so there are few.
+
+    Args:
+        n_train: all samples.
+        first_samples: of the first stage.
+    """
+    found, first, size = [], 0, first_samples
     while first < n_train:
         found.append(Stage(first, min(size, n_train - first)))
         first += size

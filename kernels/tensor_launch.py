@@ -94,9 +94,9 @@ def product(
     registers = {"maxnreg": most} if maker() == "cuda" else {}
     direct._run(_tensor._product_kernel, names.name, grid)(
         names.name, names.places, inputs.digits, inputs.slacks, inputs.numbers, outputs.values,
-        outputs.slack, constants, names.places.numel(), drawn.first_block, drawn.blocks_per_unit,
-        drawn.n_units, tensor_plan.steps(drawn.blocks_per_unit), SHARED=inputs.shared, RECTIFIED=rectified,
-        BITS=drawn.bits, PACKED=packed, SAMPLES=samples,
-        BOUNDS=tensor_plan.bounds(samples, maker()), ROWS=rows, BLOCK=plan.BLOCK,
-        num_warps=tensor_plan.WARPS, num_stages=1, **OPTIONS, **registers,
+        outputs.slack, constants, names.places.numel(), drawn.first_block,
+        drawn.blocks_per_unit, drawn.n_units, tensor_plan.steps(drawn.blocks_per_unit),
+        SHARED=inputs.shared, RECTIFIED=rectified, BITS=drawn.bits, PACKED=packed,
+        SAMPLES=samples, BOUNDS=tensor_plan.bounds(samples, maker()), ROWS=rows,
+        BLOCK=plan.BLOCK, num_warps=tensor_plan.WARPS, num_stages=1, **OPTIONS, **registers,
     )  # fmt: skip

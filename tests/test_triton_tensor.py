@@ -149,6 +149,15 @@ def test_the_plan(architecture: Architecture, prior: str, expected: list[set[int
     assert triton_tensor.layers(made, 1) == triton_tensor.layers(made, 16) == frozenset()
 
 
+def test_the_first_stage_takes_more_where_it_costs_little() -> None:
+    wide, narrow = program(mlp(512, 2)), program(paper_mlp("2/6"))
+    assert triton_tensor.stages(wide, 16) == [plan.Stage(0, 4), plan.Stage(4, 8), plan.Stage(12, 4)]
+    assert triton_tensor.stages(narrow, 16) == plan.stages(16)
+    assert triton_tensor.stages(program(mlp(512, 2), "kaiming-normal"), 16) == plan.stages(16)
+    assert triton_tensor.stages(program(lenet("1")), 16) == plan.stages(16)
+    assert triton_tensor.stages(wide, 3) == [plan.Stage(0, 3)]
+
+
 def test_points_stay_with_threads() -> None:
     made = program(mlp(8, 1, head="one-logit", bias="prior"), shape=(2,))
     assert not any(triton_tensor.layers(made, samples) for samples in (2, 4, 8))

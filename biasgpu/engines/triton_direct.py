@@ -1,7 +1,8 @@
 """The GPU engine for method "direct": Triton kernels that make, use and forget every weight.
 
-Draws are screened stage by stage: all on the first two samples, those without an error so far on
-the next four, then eight, their weights made anew from their names each time. Between stages a draw
+Draws are screened stage by stage: all on the first two samples (four, where tensor cores make them
+cheap), those without an error so far on the next four, then eight, their weights made anew from
+their names each time. Between stages a draw
 is its place and its state, 16 bytes. Within a stage batches follow each other on the device without
 waiting; the host only learns how many draws are left after a stage. What float32 leaves unsure is
 tried again in float64; what that leaves unsure is borderline.
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from biasgpu.engines import triton_tensor
 from biasgpu.engines.base import Engine, Prefixes
 from biasgpu.engines.triton_device import budget_bytes, find_device, on_device, out_of_memory
 from biasgpu.engines.triton_forward import Forward
@@ -85,7 +87,7 @@ class TritonDirectEngine(Engine):
         self.tally = Tally()
         self._program = Program(ensemble, x_train)
         self.forward = Forward(self._program, self._device)
-        self.stages = plan.stages(len(y_train))
+        self.stages = triton_tensor.stages(self._program, len(y_train))
         self._memory = memory_bytes
         self._batch = MAX_CALL
         self._note = ""

@@ -45,11 +45,13 @@ import numpy.typing as npt
 
 from biasgpu.engines.triton_program import Op, Program
 from biasgpu.kernels import direct_digits, tensor_plan
-from biasgpu.kernels.direct_plan import Stage
+from biasgpu.kernels.direct_plan import FIRST_SAMPLES, Stage
+from biasgpu.kernels.direct_plan import stages as plan_stages
 from biasgpu.kernels.tensor_launch import maker
 
 RESTS = {32: 65793, 16: 257, 8: 1}
 UNITS_OF_BOUND = float(direct_digits.UNITS_OF_BOUND.value)
+MOST_WEIGHTS = 0.9  # on tensor cores: the others take as long as 4 samples add to those
 LEAST, MOST = -40, 100  # exponents of the largest input that the kernels tell apart
 
 
@@ -58,6 +60,18 @@ def layers(program: Program, samples: int) -> frozenset[int]:
     return frozenset(
         number for number, op in enumerate(program.ops) if _taken(program, number, op, samples)
     )
+
+
+def stages(program: Program, n_train: int) -> list[Stage]:
+    """Of samples: where nearly all weights go to tensor cores, more samples cost next to nothing.
+
+    There the first stage takes 4, which most of those that 2 would leave do not survive.
+    """
+    taken = layers(program, 2 * FIRST_SAMPLES)
+    sizes = [op.units * op.step.columns for op in program.ops]
+    share = sum(sizes[number] for number in taken) / sum(sizes)
+    plain = not any(op.kernel for op in program.ops)
+    return plan_stages(n_train, FIRST_SAMPLES * (2 if plain and share > MOST_WEIGHTS else 1))
 
 
 def _taken(program: Program, number: int, op: Op, samples: int) -> bool:
