@@ -98,10 +98,10 @@ def _patches_kernel(
     w = tl.load(w_at, mask=(tap < n_taps)[:, None], other=0.0)
     error = tl.zeros([SAMPLES, BLOCK], tl.float32)
     live = tl.zeros([SAMPLES, 1], tl.float32)
-    for s in tl.static_range(SAMPLES):
+    for s in tl.static_range(SAMPLES):  # pyright: ignore
         reach = tl.load(taps_ptr + (2 + s) * DEPTH + tap)
         each = tl.sum(tl.abs(w) * reach[:, None], axis=0)
-        error = tl.where(sample[:, None] == s, each[None, :], error)
+        error = tl.where(sample[:, None] == s, each[None, :], error)  # pyright: ignore
         live = tl.where(sample[:, None] == s, tl.sum(reach), live)
     joins = tl.sum(w * tl.load(taps_ptr + DEPTH + tap)[:, None], axis=0)
     if BIASED:
@@ -121,13 +121,13 @@ def _patches_kernel(
     to = program * SAMPLES * n_units * n_windows * BLOCK
     for tile in range(n_tiles):
         y = tl.zeros([ROWS, BLOCK], tl.float32)
-        for offset in tl.static_range(offsets):
+        for offset in tl.static_range(offsets):  # pyright: ignore
             x = tl.load(patch)
             patch += ROWS * DEPTH
             # Not a sum: compilers would let the second product start from it, and round.
             part = tl.fma(tl.dot(x, upper), bases, tl.dot(x, lower))
             y = part if offset == 0 else tl.maximum(y, part)
-        y = y * worth + joins[None, :]
+        y = y * worth + joins[None, :]  # pyright: ignore
         height = y if RECTIFIED else tl.abs(y)
         pairs = tl.reshape(height, [ROWS // (2 * HEIGHT), 2, HEIGHT, BLOCK])
         top = tl.maximum(top, tl.max(pairs, axis=1))
