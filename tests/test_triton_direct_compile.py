@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +120,24 @@ for n_inputs in (10, 20):
     assert 8 * 2 * 80 < grown < 3 * 8 * 2 * 160
     assert large["cycles_per_draw"]["imad"] > 2 * 20 * (8 * 5 + 4)
     assert large["binding"] in large["cycles_per_draw"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["sm_90", "gfx942"])
+def test_exact_sums_start_from_zero(target: str) -> None:
+    """A compiler that lets one product of digits start from the other's sum would make it round."""
+    code = f"""
+from benchmarks.direct_kernels import binary, ensemble, lenet, variants
+made = variants([ensemble(lenet("1/6"))], (False,))["patches 2x64 rectified pooled 32 deep"]
+print(binary(made, "{target}").asm["ttir"])
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    zero = re.findall(
+        r"(%\w+) = arith.constant dense<0.0\d*e\+00> : tensor<64x64xf32>", done.stdout
+    )
+    starts = re.findall(r"tt.dot %[\w#]+, %[\w#]+, (%[\w#]+)", done.stdout)
+    assert len(starts) == 8 and set(starts) <= set(zero), (zero, starts)
