@@ -37,6 +37,7 @@ META = torch.device("meta")
 TYPES = {
     torch.float32: "*fp32", torch.float64: "*fp64", torch.int64: "*i64", torch.int32: "*i32",
     torch.int16: "*i16", torch.int8: "*i8",
+    torch.float16: "*fp16",
 }  # fmt: skip
 
 
@@ -68,6 +69,7 @@ class Launch:
         parts = [kind, f"{self.constants.get('SAMPLES', 1)}x{tile}"]
         flags = ("SHARED", "BIASED", "RECTIFIED", "POOLED", "NORMAL", "WIDE", "LAST")
         parts += [flag.lower() for flag in flags if self.constants.get(flag)]
+        parts += [f"{self.constants['DEPTH']} deep"] if "DEPTH" in self.constants else []
         parts += [f"{self.constants['BITS']} bits"] if self.constants.get("BITS", 32) < 32 else []
         return " ".join(parts)
 
@@ -76,7 +78,7 @@ def launches(
     ensemble: Ensemble, n_train: int = 16, wide: tuple[bool, ...] = (False, True)
 ) -> list[tuple[plan.Stage, Launch]]:
     """All launches of a block of draws that goes through every stage, in order."""
-    x = np.ones((n_train, *ensemble.shape), dtype=np.float32)
+    x = np.random.default_rng(0).integers(0, 256, (n_train, *ensemble.shape)).astype(np.float32)
     program, found = Program(ensemble, x), list[tuple[plan.Stage, Launch]]()
     stage, run = stages(program, n_train)[0], direct_launch._run
     n = plan.BLOCK

@@ -52,6 +52,8 @@ def trips(launch: Launch) -> list[list[float]]:
             windows = n["rows_out"] * n["columns_out"]
             channels, kernel = n["n_channels"], launch.constants["KERNEL"]
             return [[channels], [windows, channels, kernel]]
+        case "_patches_kernel":
+            return [[n["n_tiles"]]]
         case "_product_kernel":
             return [[n["n_steps"]]]
         case "_digits_kernel":

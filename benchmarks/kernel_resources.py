@@ -193,7 +193,7 @@ def _nvidia(cubin: bytes) -> dict[str, int]:
         "registers": _number(r"REG:(\d+)", usage),
         "spilled_bytes": _number(r"STACK:(\d+)", usage) + _number(r"LOCAL:(\d+)", usage),
         "instructions": sum("NOP" not in text for _, text in lines),
-        "matrix_products": sum(bool(re.search(r"\b(IMMA|IGMMA|UTCIMMA)\b", t)) for _, t in lines),
+        "matrix_products": sum(bool(re.search(r"\b(U?TC)?[IH]G?MMA\b", t)) for _, t in lines),
         "innermost_loop": innermost,
     }
 

@@ -143,22 +143,28 @@ def dense_cost(
     )
 
 
+def draw_cost(n_units: int, n_blocks: int, columns: int, *, bits: int, normal: bool) -> Cost:
+    """Of a convolution's weights, which go to memory.
+
+    Args:
+        n_blocks: Philox blocks of a unit.
+        columns: weights of a unit, its bias included.
+    """
+    return Cost(
+        4 * n_units * n_blocks,
+        _drawing(n_units, n_blocks, bits, normal) + n_units * columns,
+        4 * n_units * columns,
+    )
+
+
 def convolution_cost(
-    fan_in: int,
-    n_units: int,
-    n_blocks: int,
-    n_positions: int,
-    kernel: int,
-    pooled: bool,
-    *,
-    bits: int,
-    normal: bool,
-    samples: int,
+    fan_in: int, n_units: int, n_positions: int, kernel: int, pooled: bool, *, samples: int
 ) -> Cost:
-    """Of a convolution, its ReLU and its pooling.
+    """Of a convolution, its ReLU and its pooling; its weights lie in memory.
 
     Args:
         n_positions: that are computed: four a window where a pool follows.
+        samples: of the stage, padded.
     """
     size = tile_units(n_units, samples * (4 if pooled else 1), False)
     tiles = -(-n_units // size)
@@ -167,8 +173,4 @@ def convolution_cost(
     inputs = 2 * (kernel + 1) * rows if pooled else kernel * rows
     loads = tiles * windows * (samples * inputs + size * fan_in)
     sums = tiles * size * samples * fan_in * n_positions
-    return Cost(
-        4 * n_units * n_blocks,
-        _drawing(n_units, n_blocks, bits, normal) + sums + loads,
-        4 * loads + 8 * samples * n_units * windows + 4 * n_units * n_blocks * (128 // bits),
-    )
+    return Cost(0, sums + loads, 4 * loads + 8 * samples * n_units * windows)

@@ -103,6 +103,13 @@ def _convolution(m: Numbers, programs: int) -> tuple[int, int, int, int]:
     return programs // tiles * BLOCK, 0, products, memory
 
 
+def _patches(m: Numbers, programs: int) -> tuple[int, int, int, int]:
+    # Patches, the same for all draws, stay in the cache; bounds are a channel's.
+    units, windows = m["n_units"], m["SAMPLES"] * m["n_windows"]
+    products = units * windows * m["n_taps"] * (4 if m["POOLED"] else 1)
+    return programs // units * BLOCK, 0, products, 4 * units * (m["columns"] + windows)
+
+
 def _pool(m: Numbers, programs: int) -> tuple[int, int, int, int]:
     size, planes = m["size"], m["n_planes"]
     before, after = m["height"] * m["width"], (m["height"] // size) * (m["width"] // size)
@@ -205,6 +212,7 @@ _MODELS: dict[str, Callable[[Numbers, int], tuple[int, int, int, int]]] = {
     "_element_kernel": _element,
     "_features_kernel": _features,
     "_convolution_kernel": _convolution,
+    "_patches_kernel": _patches,
     "_pool_kernel": _pool,
     "_decide_kernel": _decide,
     "_reject_kernel": _reject,

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 pytest.importorskip("triton", reason="triton is not installed")
 
-from biasgpu import bench, engines, priors
+from biasgpu import engines, priors
 from biasgpu.architectures import Architecture, resnet4
 from biasgpu.batch_norm import BatchNormEnsemble
 from biasgpu.engines import BORDERLINE, triton_batch_norm, triton_choice
@@ -20,6 +20,7 @@ from biasgpu.engines.reference import ReferenceEngine
 from biasgpu.engines.torch_engine import TorchEngine
 from biasgpu.engines.triton_batch_norm import TritonBatchNormEngine
 from biasgpu.engines.triton_batch_norm_program import unsupported
+from biasgpu.engines.triton_timing import kernel_times
 from biasgpu.ensemble import Ensemble
 from biasgpu.errors import ResourceError, UsageError
 from biasgpu.estimates import clopper_pearson
@@ -268,10 +269,12 @@ def test_other_training_samples_are_refused() -> None:
 
 
 def test_bench_times_its_kernels() -> None:
-    kernels, ceilings = bench._parts(CASES["points"].engine())
-    found = [(one["kernel"], one["layer"]) for one in kernels]
-    assert found == [("parameters", 0), ("settle", 0), ("features", 0)]
-    assert all(one["draws_per_s"] > 0 for one in kernels) and ceilings["words_per_s"] > 0
+    found = kernel_times(CASES["points"].engine(), 1, repeats=1)
+    assert [(one.kernel, one.layer) for one in found] == [
+        ("parameters", 0), ("settle", 0), ("features", 0), ("decide", 0),
+    ]  # fmt: skip
+    assert all(one.draws_per_s > 0 and one.bytes_per_s > 0 for one in found)
+    assert found[0].words_per_s > 0 and found[2].flops_per_s > 0
 
 
 # --- on a GPU ------------------------------------------------------------------------------------

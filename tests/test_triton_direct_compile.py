@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ OTHERS = (
     "dense 2x8 shared rectified", "dense 4x2 normal wide", "pool 1x1", "decide 2x1",
     "product 2x64 shared rectified", "product 4x64 rectified", "product 8x64 shared rectified",
     "product 8x64 rectified 8 bits", "digits 4x1",
+    "patches 2x64 rectified pooled 32 deep", "patches 8x64 rectified pooled 32 deep",
 )  # fmt: skip
 # Of the kernels in which most time goes: registers decide how many warps hide each other's waits.
 MOST_REGISTERS = {
@@ -58,19 +60,30 @@ def test_no_plan_spills_on_sm_90() -> None:
     found = compiled({"sm_90": []})
     assert len(found) > 80
     kinds = {name.split()[0] for _, name in found}
-    assert kinds == {"draw", "dense", "convolution", "pool", "decide", "product", "digits"}
+    assert kinds == {
+        "draw",
+        "dense",
+        "convolution",
+        "pool",
+        "decide",
+        "product",
+        "digits",
+        "patches",
+    }
     for (_, name), row in found.items():
         assert row["spilled_bytes"] <= (MOST_SPILLED if "convolution" in name else 0), row
         assert row["registers"] <= MOST_REGISTERS.get(name, 255), row
         # Where the plan promises tensor cores there are such instructions, and nowhere else.
-        assert (row["matrix_products"] > 0) == name.startswith("product"), row
-        if not name.startswith(("product", "digits")):
+        assert (row["matrix_products"] > 0) == name.startswith(("product", "patches")), row
+        if not name.startswith(("product", "digits", "patches")):
             assert row["shared_bytes"] <= 64, row  # threads keep to themselves
     # The work of a Philox block and its 32 products with two samples and of their bounds.
     assert found["sm_90", "dense 2x8 shared rectified"]["innermost_loop"] < 700
     # Of 8 blocks of 64 units in 64 threads: 32 weights, and what multiplies them.
     assert found["sm_90", "product 2x64 shared rectified"]["innermost_loop"] < 450
     assert found["sm_90", "product 8x64 shared rectified"]["innermost_loop"] < 470
+    # Of 64 windows and draws in 128 threads: 4 positions of a pool, 32 sums each.
+    assert found["sm_90", "patches 2x64 rectified pooled 32 deep"]["innermost_loop"] < 600
 
 
 @pytest.mark.slow
@@ -80,7 +93,9 @@ def test_kernels_compile_for_other_gpus() -> None:
     assert len(found) == len(targets) * len(OTHERS)
     for (target, name), row in found.items():
         # AMD's take no product of fewer than 16 columns: 2 samples stay with threads there.
-        tensor = name.startswith("product") and (target != "gfx942" or "product 2x" not in name)
+        tensor = name.startswith("patches") or (
+            name.startswith("product") and (target != "gfx942" or "product 2x" not in name)
+        )
         assert (row["matrix_products"] > 0) == tensor, row
         assert row["registers"] <= 512 if row["target"] == "gfx942" else 255, row
         assert row["spilled_bytes"] <= 64, row
@@ -113,3 +128,24 @@ print(json.dumps(row("mlp-2-8-1")))
     if stored["triton"] == now["triton"]:
         assert float(stored["candidates_per_s"]) == pytest.approx(now["candidates_per_s"])
         assert stored["binding"] == now["binding"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["sm_90", "gfx942"])
+def test_exact_sums_start_from_zero(target: str) -> None:
+    """A compiler that lets one product of digits start from the other's sum would make it round."""
+    code = f"""
+from benchmarks.direct_kernels import binary, ensemble, lenet, variants
+made = variants([ensemble(lenet("1/6"))], (False,))["patches 2x64 rectified pooled 32 deep"]
+print(binary(made, "{target}").asm["ttir"])
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    zero = re.findall(
+        r"(%\w+) = arith.constant dense<0.0\d*e\+00> : tensor<64x64xf32>", done.stdout
+    )
+    starts = re.findall(r"tt.dot %[\w#]+, %[\w#]+, (%[\w#]+)", done.stdout)
+    assert len(starts) == 8 and set(starts) <= set(zero), (zero, starts)

@@ -159,7 +159,7 @@ def test_convolutions_and_pools(bias: Any, pooled: bool, wide: bool) -> None:
     first = [Conv2d(3, bias, kernel=2), ReLU(), *([MaxPool2d(2)] if pooled else [])]
     layers = [*first, Conv2d(2, bias, kernel=2), MaxPool2d(2), MaxPool2d(2), Flatten()]
     made = program(Architecture("two", layers), (2, 11, 12) if pooled else (1, 6, 7), "uniform")
-    batch, x, (_, _, group) = names(), made._x, made.shared(STAGE, wide)
+    batch, x, (_, _, group) = names(), made.x, made.shared(STAGE, wide)
     here = shared(made, wide)
     kind = here.values.dtype
     values = [x.astype(np.float64)] * N

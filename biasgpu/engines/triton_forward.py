@@ -7,12 +7,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from biasgpu.engines.triton_cost import patched
+from biasgpu.engines.triton_patches import PatchedLayer
 from biasgpu.engines.triton_program import Exact, Program
 from biasgpu.engines.triton_space import Space
 from biasgpu.engines.triton_tensor import layers, shared_digits
 from biasgpu.kernels import direct_launch as launch
+from biasgpu.kernels import direct_patches_launch as patches_launch
 from biasgpu.kernels import tensor_launch
 from biasgpu.kernels.direct_launch import Activations, Names
+from biasgpu.kernels.direct_patches_launch import Patches
 from biasgpu.kernels.direct_plan import Stage
 from biasgpu.kernels.tensor_launch import Digits
 
@@ -29,6 +33,8 @@ class Forward:
         self._program = program
         self._device = device
         self._shared: dict[tuple[int, bool], Activations] = {}
+        self._layer = PatchedLayer(program) if program.ops[0].kernel else None
+        self._patches: dict[int, tuple[Patches, Tensor]] = {}
         self._layers: dict[int, Exact] = {}
         self._digits: dict[int, Digits] = {}
         self._kept: dict[tuple[int, bool, Exact], Tensor] = {}
@@ -47,6 +53,14 @@ class Forward:
             kinds = {"biased": op.biased, "rectified": op.rectified, "samples": samples}
             if op.kernel:
                 launch.draw(batch, drawn, constants, space.weights, columns=op.step.columns)
+            if number == 0 and not wide and self.patched(samples):
+                patches, constants = self._first_patches(stage, exact)
+                patches_launch.patches(
+                    batch, constants, space.weights, patches, there, fan_in=op.step.fan_in,
+                    n_units=op.units, n_windows=op.features // op.units, pooled=op.pooled,
+                    **kinds,
+                )  # fmt: skip
+            elif op.kernel:
                 launch.convolution(
                     batch, constants, space.weights, here, there, in_shape=op.image,
                     n_units=op.units, kernel=op.kernel, pooled=op.pooled, **kinds,
@@ -69,6 +83,22 @@ class Forward:
                 launch.pool(batch, here, there, in_shape=shape, size=size, samples=samples)
                 here = there
         return here
+
+    def patched(self, samples: int) -> bool:
+        """Whether the first layer is computed on tensor cores, in a stage of so many samples."""
+        return self._layer is not None and self._layer.usable and patched(self._program, samples)
+
+    def _first_patches(self, stage: Stage, exact: Exact) -> tuple[Patches, Tensor]:
+        """A stage's, and the layer's constants for them."""
+        if stage.first not in self._patches:
+            assert self._layer is not None
+            parts = (*self._layer.inputs(stage), self._layer.scale)
+            constants = self._layer.constants(self._program.constants(0, False, exact))
+            self._patches[stage.first] = (
+                Patches(*map(self._to_device, parts)),
+                self._to_device(constants),
+            )
+        return self._patches[stage.first]
 
     def _first_inputs(self, stage: Stage, wide: bool) -> Activations:
         key = (stage.first, wide)

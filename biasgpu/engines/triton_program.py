@@ -82,6 +82,10 @@ class Program:
     Args:
         ensemble: which networks; one that is `supported`.
         x_train: float32 `(n_train, *shape)`.
+
+    Attributes:
+        x: float64, what the first layer with weights is given.
+        ops: the layers with weights.
     """
 
     def __init__(self, ensemble: Ensemble, x_train: npt.NDArray[np.float32]) -> None:
@@ -90,7 +94,7 @@ class Program:
         x = x_train.astype(np.float64)
         for step in ensemble.steps[:first]:
             x = reference.apply(step.layer, x)
-        self._x = x
+        self.x = x
         self.ops = _ops(ensemble.steps[first:])
 
     def constants(
@@ -113,7 +117,7 @@ class Program:
         # The last layer gives out its bounds as they are.
         values += [1.0, 0.0, 0.0] if after is None else [after.gain, after.inject, after.floor_hmax]
         if not wide:
-            values = [_up(value) for value in values]
+            values = [up(value) for value in values]
         return np.array([self.scale(number), *values])
 
     def weights(self, number: int) -> Weights:
@@ -137,11 +141,11 @@ class Program:
             beyond the stage repeat its last sample.
         """
         rows = np.minimum(stage.first + np.arange(stage.padded), stage.end - 1)
-        x = self._x[rows].reshape(stage.padded, -1)
+        x = self.x[rows].reshape(stage.padded, -1)
         constants = self._margins(0, wide, exact)
         slack = constants.inject * np.maximum(np.abs(x), constants.floor_hmax)
         slack = np.where(x == 0, 0.0, slack)
-        channels = self._x.shape[1] if self.ops[0].kernel else 1
+        channels = self.x.shape[1] if self.ops[0].kernel else 1
         group = slack.reshape(stage.padded, channels, -1).max(axis=2)
         kind = np.float64 if wide else np.float32
         return x.astype(kind), slack.astype(kind), group.astype(kind)
@@ -173,22 +177,6 @@ class Program:
     def conv_weights(self) -> int:
         """The most weights, biases included, that a convolution has."""
         return max((op.units * op.step.columns for op in self.ops if op.kernel), default=0)
-
-    def cost(self, samples: int) -> plan.Cost:
-        """The model of what a draw takes in a stage of so many samples, a power of two."""
-        total = plan.Cost(0, 0, 0)
-        for number, op in enumerate(self.ops):
-            drawn, step = self.weights(number), op.step
-            kinds = {"bits": drawn.bits, "normal": drawn.normal, "samples": samples}
-            n_blocks = step.blocks_per_unit
-            if op.kernel:
-                positions = math.prod(step.out_shape[1:])
-                total += plan.convolution_cost(
-                    step.fan_in, op.units, n_blocks, positions, op.kernel, op.pooled, **kinds
-                )
-            else:
-                total += plan.dense_cost(step.fan_in, op.units, n_blocks, **kinds)
-        return total
 
     def scale(self, number: int) -> float:
         """A layer's step of a uniform grid, or its standard deviation."""
@@ -261,8 +249,8 @@ def _image(shape: Shape) -> Image:
     return channels, height, width
 
 
-def _up(value: float) -> float:
-    """The least float32 that is not below."""
+def up(value: float) -> float:
+    """The least float32 that is not below a number."""
     narrow = np.float32(value)
     # Compared in float64: NumPy would round the other side, too.
     return float(narrow if float(narrow) >= value else np.nextafter(narrow, np.float32(np.inf)))
