@@ -63,8 +63,8 @@ def _digits_kernel(
     """
     per_word: tl.constexpr = 32 // BITS
     # What an odd integer is beside twice its bytes, and the power of two it is below.
-    rest: tl.constexpr = 65793.0 if BITS == 32 else (257.0 if BITS == 16 else 1.0)
-    most: tl.constexpr = 16777216.0 if BITS == 32 else (65536.0 if BITS == 16 else 256.0)
+    rest: tl.constexpr = 65793.0 if BITS == 32 else (257.0 if BITS == 16 else 1.0)  # pyright: ignore
+    most: tl.constexpr = 16777216.0 if BITS == 32 else (65536.0 if BITS == 16 else 256.0)  # pyright: ignore
     program, sample = of_grid(SAMPLES, 1)  # pyright: ignore
     word = tl.arange(0, WORDS)
     lane = tl.arange(0, BLOCK)
@@ -86,7 +86,7 @@ def _digits_kernel(
     if BIASED:
         top = tl.maximum(top, 1.0)
         most_slack = tl.maximum(most_slack, bias_slack)
-    exponent = top.to(tl.int32, bitcast=True) >> 23
+    exponent = top.to(tl.int32, bitcast=True) >> 23  # pyright: ignore
     held = tl.minimum(tl.maximum(exponent, LEAST_EXPONENT), MOST_EXPONENT)
     unit = ((held - 29) << 23).to(tl.float32, bitcast=True)
     inverse = ((283 - held) << 23).to(tl.float32, bitcast=True)
@@ -102,7 +102,7 @@ def _digits_kernel(
     total = tl.zeros([WORDS, BLOCK], tl.int64)
     slacks = tl.zeros([WORDS, BLOCK], tl.int32)
     for turn in range(n_steps * per_word):
-        k = turn // per_word * (WORDS * per_word) + word * per_word + turn % per_word
+        k = turn // per_word * (WORDS * per_word) + word * per_word + turn % per_word  # pyright: ignore
         h = _load(input_ptr + from_, k, lane, n_inputs, exists, BLOCK)
         slack = _load(slack_ptr + from_, k, lane, n_inputs, exists, BLOCK)
         if BIASED:

@@ -87,22 +87,22 @@ def planes(words, BITS: tl.constexpr, PACKED: tl.constexpr):
     if PACKED:
         if BITS == 32:
             b3, b2, b1 = tl.inline_asm_elementwise(
-                ASSEMBLY_32, "=r,=r,=r,r,r,r,r", [words], dtype=(tl.int8, tl.int8, tl.int8),
+                ASSEMBLY_32, "=r,=r,=r,r,r,r,r", [words], dtype=(tl.int8, tl.int8, tl.int8),  # pyright: ignore
                 is_pure=True, pack=4,
             )  # fmt: skip
             b0 = b1
         else:
             b3, b2, b1, b0 = tl.inline_asm_elementwise(
-                ASSEMBLY_16 if BITS == 16 else ASSEMBLY_8, "=r,=r,=r,=r,r,r,r,r", [words],
+                ASSEMBLY_16 if BITS == 16 else ASSEMBLY_8, "=r,=r,=r,=r,r,r,r,r", [words],  # pyright: ignore
                 dtype=(tl.int8, tl.int8, tl.int8, tl.int8), is_pure=True, pack=4,
             )  # fmt: skip
     else:
         lower: tl.constexpr = 0 if BITS == 8 else 128  # pyright: ignore
         middle: tl.constexpr = 128 if BITS == 32 else 0  # pyright: ignore
-        b3 = _byte(words, 24, 0)
-        b2 = _byte(words, 16, lower)
-        b1 = _byte(words, 8, middle)
-        b0 = _byte(words, 0, lower)
+        b3 = _byte(words, 24, 0)  # pyright: ignore
+        b2 = _byte(words, 16, lower)  # pyright: ignore
+        b1 = _byte(words, 8, middle)  # pyright: ignore
+        b0 = _byte(words, 0, lower)  # pyright: ignore
     return b3, b2, b1, b0
 
 
@@ -114,7 +114,12 @@ def magnitudes(bytes_, PACKED: tl.constexpr):
     """
     if PACKED:
         found = tl.inline_asm_elementwise(
-            MAGNITUDES, "=r,r", [bytes_], dtype=tl.int8, is_pure=True, pack=4
+            MAGNITUDES,  # pyright: ignore
+            "=r,r",
+            [bytes_],
+            dtype=tl.int8,
+            is_pure=True,
+            pack=4,
         )
     else:
         found = bytes_ ^ (bytes_ >> 7)
@@ -261,7 +266,7 @@ def _product_kernel(
     if not SHARED:
         each = tl.sum(tl.reshape(error, [ROWS, BOUNDS // SAMPLES, SAMPLES]), axis=1)
         bound += each.to(tl.float32) * tl.load(numbers_ptr + 3 * SAMPLES + sample)[None, :]
-    tiny, _, gain, inject, floor = load_constants(constants_ptr, False)
+    tiny, _, gain, inject, floor = load_constants(constants_ptr, False)  # pyright: ignore
     bound = tl.where(bound == 0.0, 0.0, bound + ROUNDINGS * tl.abs(y) + tiny)
     bound = tl.where(bound < OVERFLOW, bound, float("inf"))  # what is not a number, too
     h, slack = settle(y, bound, gain, inject, floor, RECTIFIED)
