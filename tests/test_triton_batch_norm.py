@@ -273,8 +273,7 @@ def test_bench_times_its_kernels() -> None:
     assert [(one.kernel, one.layer) for one in found] == [
         ("parameters", 0), ("settle", 0), ("features", 0), ("decide", 0),
     ]  # fmt: skip
-    assert all(one.draws_per_s > 0 and one.bytes_per_s > 0 for one in found)
-    assert found[0].words_per_s > 0 and found[2].flops_per_s > 0
+    assert min(one.bytes_per_s for one in found) > 0 < found[0].words_per_s
 
 
 # --- on a GPU ------------------------------------------------------------------------------------

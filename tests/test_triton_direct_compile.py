@@ -135,7 +135,8 @@ print(json.dumps(row("mlp-2-8-1")))
 def test_exact_sums_start_from_zero(target: str) -> None:
     """A compiler that lets one product of digits start from the other's sum would make it round."""
     code = f"""
-from benchmarks.direct_kernels import binary, ensemble, lenet, variants
+from benchmarks.direct_kernels import binary, ensemble, variants
+from biasgpu.architectures import lenet
 made = variants([ensemble(lenet("1/6"))], (False,))["patches 2x64 rectified pooled 32 deep"]
 print(binary(made, "{target}").asm["ttir"])
 """

@@ -35,12 +35,15 @@ driver.set_active(Driver())
 
 import biasgpu
 from biasgpu import methods, priors
-from biasgpu.architectures import mlp
+from biasgpu.architectures import lenet, mlp, resnet4
 from biasgpu.engines import triton_ceilings, triton_screened
+from biasgpu.engines.triton_batch_norm import TritonBatchNormEngine
 from biasgpu.engines.triton_direct import TritonDirectEngine
 from biasgpu.engines.triton_engine import TritonDeferredEngine
 from biasgpu.ensemble import Ensemble
-from biasgpu.kernels import ceilings, direct_launch, launch, train_launch
+from biasgpu.kernels import (
+    batch_norm_launch, ceilings, direct_launch, launch, tensor_plan, train_launch
+)
 from biasgpu.training.recipe import Recipe
 from biasgpu.training.trainers import triton as trainer
 from tests.direct_cases import small_lenet
@@ -57,7 +60,7 @@ class Grid:
     def __init__(self, kernel): self.kernel = kernel
     def __getitem__(self, grid): return compiled(self.kernel, None, grid)
 
-for module in (launch, direct_launch, train_launch):
+for module in (launch, direct_launch, batch_norm_launch, train_launch):
     module._run = compiled
 for name in ("_words_kernel", "_products_kernel"):
     setattr(ceilings, name, Grid(getattr(ceilings, name)))
@@ -72,6 +75,12 @@ rng, y = np.random.default_rng(0), np.arange(6) % 2
 x = rng.normal(size=(6, 1, 9, 7)).astype(np.float32)
 warm(TritonDirectEngine, "direct", small_lenet(last_pool=True), "uniform", x, y)
 warm(TritonDirectEngine, "direct", mlp(3, 1, bias="prior"), "uniform8", x, y)
+images = (rng.integers(0, 256, (6, 1, 28, 28)) / 255.0).astype(np.float32)
+warm(TritonDirectEngine, "direct", lenet("1/6", "2c-1f"), "uniform", images, y)  # patches
+warm(TritonBatchNormEngine, "direct", resnet4("1/6", 2), "uniform", x, y)
+pays, tensor_plan.pays = tensor_plan.pays, lambda *_, samples, **__: samples == 2
+warm(TritonDirectEngine, "direct", mlp(4, 2), "uniform", x, y)
+tensor_plan.pays = pays
 x = rng.normal(size=(6, 2)).astype(np.float32)
 warm(TritonDeferredEngine, "deferred", mlp(5, 1), "normal", x, y)
 triton_ceilings.device_ceilings(torch.device("cpu"), 1)
@@ -82,7 +91,9 @@ print(json.dumps(found))
 KERNELS = {
     "_draw_kernel", "_convolution_kernel", "_pool_kernel", "_dense_kernel", "_decide_kernel",
     "_reject_kernel", "_gram_kernel", "_factor_kernel", "_outputs_kernel", "_check_kernel",
-    "_train_kernel", "_words_kernel", "_products_kernel",
+    "_train_kernel", "_words_kernel", "_products_kernel", "_product_kernel", "_digits_kernel",
+    "_patches_kernel", "_parameters_kernel", "_images_kernel", "_settle_kernel", "_total_kernel",
+    "_element_kernel", "_features_kernel",
 }  # fmt: skip
 
 
