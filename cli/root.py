@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from biasgpu.cli import output
+from biasgpu.cli import output, signals
 
 # Command -> (module with an attribute `command`, the line that `biasgpu --help` shows).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -68,6 +68,8 @@ class Root(click.Group):
             raise SystemExit(output.report(error)) from None
         except KeyboardInterrupt as stop:
             raise SystemExit(output.interrupted(stop)) from None
+        finally:
+            signals.forget()
         raise SystemExit(result if isinstance(result, int) else 0)
 
 

@@ -22,6 +22,16 @@ def exit_code(stop: BaseException | None) -> int:
     return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
 
 
+def forget() -> None:
+    """Leave with the exit code that was meant, wherever the stop struck.
+
+    CPython remembers a KeyboardInterrupt that leaves code run from a string, as dataclasses and
+    compilers of functions run it, and dies by SIGINT at its end although the exception was handled.
+    Any other such code makes it forget (`run_eval_code_obj` in CPython's pythonrun.c).
+    """
+    exec("")
+
+
 @contextmanager
 def one_stop() -> Iterator[None]:
     """Turn SIGINT and SIGTERM into one exception while the block runs.

@@ -196,3 +196,30 @@ def test_signals_to_a_process(numbers: list[signal.Signals], code: int) -> None:
     assert process.returncode == code, stderr
     assert HOW in stderr
     assert biasgpu.open("a.h5").stop_reason == "interrupted"
+
+
+@pytest.mark.parametrize("handled", [False, True])
+def test_a_stop_within_code_from_a_string_leaves_with_the_same_code(
+    handled: bool, tmp_path: Path
+) -> None:
+    """As where it strikes while a dataclass is made: CPython would die by the signal."""
+    code = f"""
+import click
+from biasgpu.cli import cite
+from biasgpu.cli.root import root
+def struck(**_):
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        if not {handled}:
+            raise
+    click.get_current_context().exit(130)
+cite.command.callback = struck
+root(["cite"])
+"""
+    (tmp_path / "struck.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "struck"], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
